@@ -1,0 +1,110 @@
+/*
+ * The broker as a shard sees it: a partitioned log of records, a small key-value store, and control
+ * messages between gateways. Three drivers stand behind it (memory, embedded, jetstream); gateway.c
+ * alone names one.
+ *
+ * Asynchronous and single-shard: each shard has a handle of its own and calls it from its thread
+ * only. A call either refuses at once (-errno, and nothing will be called back) or takes the
+ * request and later calls its on_done exactly once, always from broker_turn, never from inside the
+ * call itself. The request structure belongs to the caller, is borrowed by the driver until
+ * on_done, and may be used again from there. Every call may answer -EAGAIN when its bounded queue
+ * is full: the caller tries again at a later turn.
+ *
+ * Numbers: a partition's sequences start at 1 and are never reused. "Tail" is the last committed
+ * sequence, 0 when there was none. Only the partition's owner may append, relay, pull, trim and set
+ * its channel.
+ */
+#ifndef PENSTOCK_BROKER_CLIENT_BROKER_H
+#define PENSTOCK_BROKER_CLIENT_BROKER_H
+
+#include "broker_client/broker_request.h"
+
+/* News that no request asked for; called from broker_turn. */
+struct broker_events {
+    void *context;
+    void (*on_control)(void *context, const char *gateway, struct broker_bytes message);
+    void (*on_lease_lost)(void *context);
+    void (*on_health)(void *context, bool is_healthy);
+};
+
+/* Read by the ledgers and the metrics; written by the handle's thread only. */
+struct broker_counters {
+    uint64_t appended_records;
+    uint64_t duplicate_records;
+    uint64_t refused_records;
+    uint64_t relayed_records;
+    uint64_t retention_records; /* removed by retention */
+    uint64_t log_bytes;         /* now */
+    uint64_t log_records;       /* now */
+    uint64_t key_count;         /* now */
+    uint64_t key_bytes;         /* now */
+    uint64_t queue_full;        /* -EAGAIN answers */
+};
+
+/* What gateway.c gives to a driver's create function, for each shard's handle. */
+struct broker_options {
+    struct heap *heap;
+    uint32_t
+        shard_index; /* this handle owns the partitions p with p mod shard_count == shard_index */
+    uint32_t shard_count;
+    const struct broker_events *events;
+    void (*wake)(void *context); /* makes this handle's shard call broker_turn soon; any thread */
+    void *wake_context;
+};
+
+struct broker;
+
+/* Does the work that is due and calls back. Called once a turn of the shard; `now_ns` is monotonic,
+ * `wall_ms` since 1970. Result: true while there is more to do at once. */
+bool broker_turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms);
+
+/* Records of one partition, committed in this order. -EAGAIN: queue full; -EINVAL: not this
+ * shard's. */
+int broker_append(struct broker *broker, struct broker_append *append);
+
+/* Unlogged: reaches the waiting pull of this partition on every *other* gateway, flagged
+ * RECORD_RELAYED. The records are the caller's again when it returns; on one gateway alone it does
+ * nothing. */
+int broker_relay(struct broker *broker, uint16_t partition, struct record *const *records,
+                 uint16_t count);
+
+/* Narrows what the waiting pull is fed with. Answers, once that is in force, with the leader's
+ * tail: every record above that tail and within the hint reaches the channel. */
+int broker_channel_set(struct broker *broker, struct broker_tail *tail);
+int broker_pull(struct broker *broker, struct broker_pull *pull);
+int broker_tail(struct broker *broker, struct broker_tail *tail);
+
+/* Records of `partition` below `below` are no longer needed by anybody on this gateway. */
+int broker_trim(struct broker *broker, uint16_t partition, uint64_t below);
+
+int broker_get(struct broker *broker, struct broker_get *get);
+int broker_commit(struct broker *broker, struct broker_commit *commit);
+int broker_list(struct broker *broker, struct broker_list *list);
+int broker_watch(struct broker *broker, struct broker_watch *watch);
+
+/* Ends a taken request: on_done follows with BROKER_CANCELLED, unless its answer was already on its
+ * way. */
+void broker_cancel(struct broker *broker, struct broker_request *request);
+
+/* -ENETUNREACH when there is no such gateway (always, on one gateway alone). */
+int broker_control_send(struct broker *broker, const char *gateway, struct broker_bytes message);
+int broker_lease_refresh(struct broker *broker, uint64_t time_to_live_ms);
+
+uint16_t broker_partition_count(const struct broker *broker);
+uint16_t broker_partition_levels(const struct broker *broker);
+/* The largest sum of topic, fields and payload bytes that a record may have. */
+uint32_t broker_record_bytes_max(const struct broker *broker);
+bool broker_is_atomic(const struct broker *broker);
+bool broker_is_healthy(const struct broker *broker);
+const struct broker_counters *broker_counters(const struct broker *broker);
+
+/* Outstanding requests are given up without a callback; their references on records are released.
+ */
+void broker_destroy(struct broker *broker);
+
+/* partition(topic) = xxh3(first `levels` levels) mod `partition_count`; levels 0, or a topic with
+ * fewer levels: the whole topic is hashed. The hash is unseeded, for every gateway must agree. */
+uint16_t broker_partition(const void *topic, uint32_t topic_bytes, uint16_t partition_count,
+                          uint16_t levels);
+
+#endif
