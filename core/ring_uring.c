@@ -1,0 +1,608 @@
+/*
+ * The io_uring ring: making and ending it, the bank, and the wait. See ring.h for the rules,
+ * core/README.md for the measurements behind them. One shard's; its thread's, but for ring_wake and
+ * the claim of room.
+ */
+#include "core/ring_uring_internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base.h"
+
+enum { DESCRIPTORS_MARGIN = 64, SOCKETS_PER_RING_MAX = 65536 };
+
+static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                    IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+                                    IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+
+uint64_t ring_user_data(enum ring_operation operation, uint32_t generation, uint32_t slot)
+{
+    return (uint64_t)operation << 56 | (uint64_t)(generation & 0xffffffU) << 32 | slot;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+uint64_t ring_now_ns(const struct ring *ring)
+{
+    (void)ring;
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t ring_wall_ms(const struct ring *ring)
+{
+    (void)ring;
+    return clock_ns(CLOCK_REALTIME) / 1000000;
+}
+
+enum ring_mode ring_mode(const struct ring *ring)
+{
+    return ring->is_direct ? RING_MODE_DIRECT : RING_MODE_PLAIN;
+}
+
+const struct ring_counters *ring_counters(const struct ring *ring)
+{
+    return &ring->counters;
+}
+
+/* First integer of a small file such as a sysctl; `fallback` when it cannot be read. */
+static long read_number(const char *path, const char *key, long fallback)
+{
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return fallback;
+    char line[256];
+    long value = fallback;
+    size_t key_bytes = strlen(key);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, key, key_bytes) == 0) {
+            value = strtol(line + key_bytes, NULL, 10);
+            break;
+        }
+    }
+    fclose(file);
+    return value;
+}
+
+static void explain_setup_error(int status, char *error, size_t error_bytes)
+{
+    long disabled = read_number("/proc/sys/kernel/io_uring_disabled", "", 0);
+    long seccomp = read_number("/proc/self/status", "Seccomp:", 0);
+    if (status == -ENOSYS)
+        snprintf(error, error_bytes,
+                 "this kernel has no io_uring; Penstock needs Linux 6.1 or newer");
+    else if (status == -EPERM && disabled != 0)
+        snprintf(error, error_bytes,
+                 "io_uring is forbidden by kernel.io_uring_disabled=%ld; set it to 0 (sysctl -w)",
+                 disabled);
+    else if (status == -EPERM && seccomp != 0)
+        snprintf(
+            error, error_bytes,
+            "io_uring is forbidden by a seccomp filter (container runtime); allow io_uring_setup, "
+            "io_uring_enter and io_uring_register");
+    else if (status == -EINVAL)
+        snprintf(error, error_bytes,
+                 "io_uring refuses the set-up flags; Penstock needs Linux 6.1 or newer");
+    else if (status == -EMFILE)
+        snprintf(error, error_bytes,
+                 "RLIMIT_NOFILE is too small; raise it (ulimit -n, LimitNOFILE=)");
+    else
+        snprintf(error, error_bytes, "io_uring_setup: %s", strerror(-status));
+}
+
+/* The kernel's version, RLIMIT_NOFILE, and whether a ring can be had at all. */
+static int check_system(uint32_t *out_descriptors, char *error, size_t error_bytes)
+{
+    struct utsname name;
+    uname(&name);
+    char *rest = name.release;
+    long major = strtol(rest, &rest, 10);
+    long minor = *rest == '.' ? strtol(rest + 1, NULL, 10) : 0;
+    if (major < 6 || (major == 6 && minor < 1)) {
+        snprintf(error, error_bytes, "kernel %s is too old; Penstock needs Linux 6.1 or newer",
+                 name.release);
+        return -ENOSYS;
+    }
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < 256) {
+        snprintf(error, error_bytes,
+                 "RLIMIT_NOFILE is %llu; at least 256 are needed (ulimit -n, LimitNOFILE=)",
+                 (unsigned long long)limit.rlim_cur);
+        return -EMFILE;
+    }
+    *out_descriptors = (uint32_t)ps_min_u64(limit.rlim_cur, 1U << 20);
+    struct io_uring uring;
+    struct io_uring_params parameters = {.flags = setup_flags, .cq_entries = 16};
+    int status = io_uring_queue_init_params(8, &uring, &parameters);
+    if (status < 0) {
+        explain_setup_error(status, error, error_bytes);
+        return status;
+    }
+    io_uring_queue_exit(&uring);
+    return 0;
+}
+
+int ring_create(const struct ring_options *options, struct ring **out_ring, char *error,
+                size_t error_bytes)
+{
+    uint32_t descriptors = 0;
+    int status = check_system(&descriptors, error, error_bytes);
+    if (status < 0)
+        return status;
+    struct ring *ring = calloc(1, sizeof(*ring));
+    if (ring == NULL) {
+        snprintf(error, error_bytes, "out of memory");
+        return -ENOMEM;
+    }
+    ring->is_direct = options->mode == RING_MODE_DIRECT ||
+                      (options->mode == RING_MODE_AUTO && ring_probe_direct());
+    ring->sockets_max = options->sockets_max;
+    uint32_t per_ring = options->sockets_per_ring_max;
+    if (per_ring == 0)
+        per_ring = ring->is_direct ? ps_min_u32(descriptors, SOCKETS_PER_RING_MAX)
+                                   : descriptors - DESCRIPTORS_MARGIN;
+    ring->sockets_per_ring = ps_min_u32(per_ring, options->sockets_max);
+    ring->bank_max = ring->is_direct ? (options->sockets_max + ring->sockets_per_ring - 1) /
+                                           ring->sockets_per_ring
+                                     : 1;
+    ring->bank_max = ps_min_u32(ring->bank_max, RING_BANK_MAX);
+    ring->wake_fd = -1;
+    for (uint32_t i = 0; i < RING_LISTENERS_MAX; i++)
+        ring->listener_fds[i] = -1;
+    ring->wake_fd = eventfd(0, EFD_CLOEXEC);
+    if (ring->wake_fd < 0) {
+        status = -errno;
+        snprintf(error, error_bytes, "eventfd: %s", strerror(errno));
+        ring_destroy(ring);
+        return status;
+    }
+    *out_ring = ring;
+    return 0;
+}
+
+static void arm_wake(struct ring *ring)
+{
+    struct io_uring_sqe *entry = ring_bank_entry(ring, ring->bank[0]);
+    io_uring_prep_read(entry, ring->wake_fd, &ring->wake_value, sizeof(ring->wake_value), 0);
+    entry->user_data = ring_user_data(RING_OP_WAKE, 0, 0);
+}
+
+int ring_start(struct ring *ring)
+{
+    int status = ring_bank_add(ring, true);
+    if (status < 0)
+        return status;
+    io_uring_register_ring_fd(&ring->bank[0]->uring);
+    arm_wake(ring);
+    ring_bank_submit(ring, ring->bank[0]);
+    return 0;
+}
+
+void ring_destroy(struct ring *ring)
+{
+    if (ring == NULL)
+        return;
+    for (uint32_t i = 0; i < ring->bank_count; i++) {
+        struct bank_ring *bank = ring->bank[i];
+        for (uint32_t slot = 0; !ring->is_direct && slot < ring->sockets_per_ring; slot++) {
+            if (bank->slots[slot].flags & SLOT_OPEN)
+                close(bank->slots[slot].fd);
+        }
+        io_uring_queue_exit(&bank->uring);
+        free(bank->slots);
+        free(bank);
+    }
+    for (uint32_t i = 0; i < RING_LISTENERS_MAX; i++) {
+        if (ring->listener_fds[i] >= 0)
+            close(ring->listener_fds[i]);
+    }
+    if (ring->wake_fd >= 0)
+        close(ring->wake_fd);
+    free(ring->queue);
+    free(ring);
+}
+
+int ring_bank_add(struct ring *ring, bool is_main)
+{
+    struct bank_ring *bank = calloc(1, sizeof(*bank));
+    struct ring_slot *slots = calloc(ring->sockets_per_ring, sizeof(*slots));
+    if (bank == NULL || slots == NULL) {
+        free(bank);
+        free(slots);
+        return -ENOMEM;
+    }
+    struct io_uring_params parameters = {
+        .flags = setup_flags,
+        .cq_entries = is_main ? RING_MAIN_COMPLETIONS : RING_CHILD_COMPLETIONS,
+    };
+    int status = io_uring_queue_init_params(is_main ? RING_MAIN_ENTRIES : RING_CHILD_ENTRIES,
+                                            &bank->uring, &parameters);
+    if (status < 0)
+        goto fail;
+    if (ring->is_direct)
+        status = io_uring_register_files_sparse(&bank->uring, ring->sockets_per_ring);
+    if (status == 0 && !is_main)
+        status = io_uring_register_eventfd(&bank->uring, ring->wake_fd);
+    if (status < 0) {
+        io_uring_queue_exit(&bank->uring);
+        goto fail;
+    }
+    bank->slots = slots;
+    for (uint32_t i = 0; i < ring->sockets_per_ring; i++)
+        slots[i].fd = i + 1 < ring->sockets_per_ring ? (int32_t)i + 1 : -1;
+    uint32_t index = ring->bank_count;
+    uint32_t sockets =
+        ps_min_u32(ring->sockets_per_ring, ring->sockets_max - index * ring->sockets_per_ring);
+    atomic_store_explicit(&bank->room, (int32_t)sockets, memory_order_relaxed);
+    ring->bank[index] = bank;
+    atomic_store_explicit(&ring->bank_count, index + 1, memory_order_release);
+    ring->counters.rings++;
+    return 0;
+fail:
+    free(bank);
+    free(slots);
+    return status;
+}
+
+static bool claim_room(struct bank_ring *bank)
+{
+    if (atomic_load_explicit(&bank->room, memory_order_relaxed) <= 0)
+        return false;
+    if (atomic_fetch_sub_explicit(&bank->room, 1, memory_order_relaxed) > 0)
+        return true;
+    atomic_fetch_add_explicit(&bank->room, 1, memory_order_relaxed);
+    return false;
+}
+
+struct bank_ring *ring_bank_claim(struct ring *ring, bool may_create, uint32_t *out_index)
+{
+    for (;;) {
+        uint32_t count = atomic_load_explicit(&ring->bank_count, memory_order_acquire);
+        for (uint32_t i = 0; i < count; i++) {
+            if (claim_room(ring->bank[i])) {
+                *out_index = i;
+                return ring->bank[i];
+            }
+        }
+        if (!may_create || count >= ring->bank_max || ring_bank_add(ring, false) < 0)
+            return NULL;
+    }
+}
+
+void ring_bank_submit(struct ring *ring, struct bank_ring *bank)
+{
+    while (io_uring_sq_ready(&bank->uring) != 0) {
+        ring->counters.enters++;
+        int status = io_uring_submit(&bank->uring);
+        if (status == -EINTR)
+            continue;
+        if (status == -EBUSY || status == -EAGAIN) {
+            ring->counters.overflows++;
+            io_uring_get_events(&bank->uring);
+            for (uint32_t i = 0; i < ring->bank_count; i++)
+                if (ring->bank[i] == bank)
+                    ring_bank_reap(ring, i);
+            continue;
+        }
+        ps_assert(status >= 0);
+    }
+    bank->is_queued = false;
+}
+
+struct io_uring_sqe *ring_bank_entry(struct ring *ring, struct bank_ring *bank)
+{
+    struct io_uring_sqe *entry = io_uring_get_sqe(&bank->uring);
+    if (entry == NULL) {
+        ring_bank_submit(ring, bank);
+        entry = io_uring_get_sqe(&bank->uring);
+        ps_assert(entry != NULL);
+    }
+    bank->is_queued = true;
+    return entry;
+}
+
+static bool has_task_work(const struct io_uring *uring)
+{
+    unsigned flags = __atomic_load_n(uring->sq.kflags, __ATOMIC_ACQUIRE);
+    return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+/* Lets one ring's deferred work run and takes its completions, when it has any. */
+static void poll_bank_ring(struct ring *ring, uint32_t index)
+{
+    struct bank_ring *bank = ring->bank[index];
+    if (bank->is_queued)
+        ring_bank_submit(ring, bank);
+    if (has_task_work(&bank->uring)) {
+        ring->counters.enters++;
+        io_uring_get_events(&bank->uring);
+    }
+    ring_bank_reap(ring, index);
+}
+
+/* Sleeps on the main ring; the others' completions reach it through the eventfd. */
+static int sleep_until(struct ring *ring, uint64_t deadline_ns)
+{
+    uint64_t now_ns = ring_now_ns(ring);
+    if (deadline_ns <= now_ns)
+        return 0;
+    uint64_t wait_ns = ps_min_u64(deadline_ns - now_ns, 3600000000000ULL);
+    struct __kernel_timespec timeout = {
+        .tv_sec = (int64_t)(wait_ns / 1000000000ULL),
+        .tv_nsec = (long long)(wait_ns % 1000000000ULL),
+    };
+    struct io_uring_cqe *completion = NULL;
+    ring->counters.enters++;
+    int status =
+        io_uring_submit_and_wait_timeout(&ring->bank[0]->uring, &completion, 1, &timeout, NULL);
+    ring->bank[0]->is_queued = io_uring_sq_ready(&ring->bank[0]->uring) != 0;
+    if (status >= 0 || status == -ETIME || status == -EINTR || status == -EBUSY ||
+        status == -EAGAIN)
+        return 0;
+    return status;
+}
+
+/* False: the socket that it tells of was closed meanwhile. */
+static bool is_event_live(struct ring *ring, const struct ring_event *event)
+{
+    if (event->kind == RING_ACCEPT_FAILED || event->kind == RING_MOVED_OUT)
+        return true;
+    struct ring_slot *slot = ring_slot_live(ring, event->socket);
+    if (slot == NULL) {
+        ring->counters.stale++;
+        return false;
+    }
+    if (event->kind == RING_READABLE)
+        slot->flags &= (uint8_t)~SLOT_READ_QUEUED;
+    if (event->kind == RING_WRITABLE)
+        slot->flags &= (uint8_t)~SLOT_WRITE_QUEUED;
+    return true;
+}
+
+static uint32_t give_events(struct ring *ring, struct ring_event *events, uint32_t events_max)
+{
+    uint32_t count = 0;
+    while (count < events_max && ring->queue_count != 0) {
+        const struct ring_event *event = &ring->queue[ring->queue_head];
+        ring->queue_head = (ring->queue_head + 1) & (ring->queue_capacity - 1);
+        ring->queue_count--;
+        if (event->kind == RING_ACCEPTED)
+            ring->accepted_queued--;
+        if (is_event_live(ring, event))
+            events[count++] = *event;
+    }
+    return count;
+}
+
+int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events,
+              uint32_t events_max)
+{
+    for (uint32_t i = 1; i < ring->bank_count; i++)
+        poll_bank_ring(ring, i);
+    if (ring->queue_count == 0 && !io_uring_cq_ready(&ring->bank[0]->uring)) {
+        int status = sleep_until(ring, deadline_ns);
+        if (status < 0)
+            return status;
+        for (uint32_t i = 1; i < ring->bank_count; i++)
+            poll_bank_ring(ring, i);
+    }
+    poll_bank_ring(ring, 0);
+    return (int)give_events(ring, events, events_max);
+}
+
+void ring_wake(struct ring *ring)
+{
+    if (atomic_exchange_explicit(&ring->is_wake_pending, true, memory_order_acq_rel))
+        return;
+    uint64_t one = 1;
+    ssize_t written = write(ring->wake_fd, &one, sizeof(one));
+    ps_assert(written == sizeof(one));
+}
+
+struct ring_event *ring_queue_event(struct ring *ring, enum ring_event_kind kind)
+{
+    if (ring->queue_count == ring->queue_capacity) {
+        uint32_t capacity = ring->queue_capacity == 0 ? 1024 : ring->queue_capacity * 2;
+        struct ring_event *grown = malloc(capacity * sizeof(*grown));
+        ps_assert(grown != NULL);
+        for (uint32_t i = 0; i < ring->queue_count; i++)
+            grown[i] = ring->queue[(ring->queue_head + i) & (ring->queue_capacity - 1)];
+        free(ring->queue);
+        ring->queue = grown;
+        ring->queue_head = 0;
+        ring->queue_capacity = capacity;
+    }
+    uint32_t at = (ring->queue_head + ring->queue_count++) & (ring->queue_capacity - 1);
+    ring->queue[at] = (struct ring_event){.kind = kind};
+    return &ring->queue[at];
+}
+
+/* Completions that concern the ring itself. */
+static void on_wake(struct ring *ring)
+{
+    atomic_store_explicit(&ring->is_wake_pending, false, memory_order_release);
+    arm_wake(ring);
+}
+
+static void on_accept(struct ring *ring, uint32_t index, uint64_t data, int32_t result)
+{
+    struct ring_accept_request *request = &ring->accepts[data & 0xffffffffU];
+    uint32_t listener = request->listener - 1;
+    request->listener = 0;
+    ring->accepts_armed--;
+    if (result < 0) {
+        atomic_fetch_add_explicit(&ring->bank[index]->room, 1, memory_order_relaxed);
+        if (result == -ECANCELED || ring->listener_fds[listener] < 0)
+            return;
+        struct ring_event *event = ring_queue_event(ring, RING_ACCEPT_FAILED);
+        event->listener = listener;
+        event->result = result;
+        return;
+    }
+    ring->counters.accepts++;
+    struct ring_socket socket = ring_slot_open(ring, index, result);
+    struct ring_event *event = ring_queue_event(ring, RING_ACCEPTED);
+    event->socket = socket;
+    event->listener = listener;
+    ring->accepted_queued++;
+    uint32_t peer = ring->peer_count++ % (2 * RING_ACCEPTS_MAX);
+    ring->peers[peer] = request->address;
+    event->peer = &ring->peers[peer];
+}
+
+static void on_poll(struct ring *ring, struct ring_socket socket, bool is_write, int32_t result,
+                    uint32_t flags)
+{
+    struct ring_slot *slot = ring_slot_live(ring, socket);
+    if (slot == NULL) {
+        ring->counters.stale++;
+        return;
+    }
+    if (result == -ECANCELED)
+        return;
+    uint8_t armed = is_write ? SLOT_WRITE_ARMED : SLOT_READ_ARMED;
+    uint8_t queued = is_write ? SLOT_WRITE_QUEUED : SLOT_READ_QUEUED;
+    if ((flags & IORING_CQE_F_MORE) == 0) {
+        slot->flags &= (uint8_t)~armed;
+        if (!is_write && (slot->flags & SLOT_READ_PERSISTENT))
+            ring_watch_readable(ring, socket);
+    }
+    if (slot->flags & queued)
+        return;
+    slot->flags |= queued;
+    ring_queue_event(ring, is_write ? RING_WRITABLE : RING_READABLE)->socket = socket;
+}
+
+static void on_connect(struct ring *ring, struct ring_socket socket, int32_t result)
+{
+    struct ring_slot *slot = ring_slot_live(ring, socket);
+    if (slot == NULL) {
+        ring->counters.stale++;
+        return;
+    }
+    struct ring_event *event = ring_queue_event(ring, RING_CONNECTED);
+    event->socket = socket;
+    event->result = result;
+}
+
+static void on_move_out(struct ring *ring, struct ring_socket socket, int32_t result)
+{
+    struct ring_event *event = ring_queue_event(ring, RING_MOVED_OUT);
+    event->socket = socket;
+    event->result = result < 0 ? result : 0;
+    if (result < 0 || ring_slot_live(ring, socket) == NULL)
+        return;
+    if (!ring->is_direct) {
+        /* The descriptor is the target's from here: the slot goes without a close. */
+        struct ring_slot *slot = ring_slot_of(ring, socket.slot);
+        struct bank_ring *bank = ring_bank_of(ring, socket.slot);
+        slot->flags = 0;
+        slot->generation++;
+        slot->fd = bank->free_head;
+        bank->free_head = (int32_t)(socket.slot % ring->sockets_per_ring);
+        atomic_fetch_add_explicit(&bank->room, 1, memory_order_relaxed);
+        ring->counters.sockets--;
+        return;
+    }
+    ring_close(ring, socket, false);
+}
+
+static void on_move_in(struct ring *ring, uint32_t index, uint64_t token, int32_t result)
+{
+    struct ring_socket socket = ring_slot_open(ring, index, result);
+    struct ring_event *event = ring_queue_event(ring, RING_MOVED_IN);
+    event->socket = socket;
+    event->token = token;
+    ring->counters.moves++;
+}
+
+static void on_close(struct ring *ring, uint32_t index, uint32_t slot)
+{
+    struct bank_ring *bank = ring->bank[index];
+    if (!ring->is_direct) {
+        ring_slot_of(ring, slot)->fd = bank->free_head;
+        bank->free_head = (int32_t)(slot % ring->sockets_per_ring);
+    }
+    atomic_fetch_add_explicit(&bank->room, 1, memory_order_relaxed);
+}
+
+static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cqe *completion)
+{
+    uint64_t data = completion->user_data;
+    int32_t result = completion->res;
+    struct ring_socket socket = {
+        .slot = (uint32_t)data,
+        .generation = (uint32_t)(data >> 32) & 0xffffffU,
+    };
+    switch ((enum ring_operation)(data >> 56)) {
+    case RING_OP_IGNORE:
+        break;
+    case RING_OP_WAKE:
+        on_wake(ring);
+        break;
+    case RING_OP_ACCEPT:
+        on_accept(ring, index, data, result);
+        break;
+    case RING_OP_POLL_IN:
+        on_poll(ring, socket, false, result, completion->flags);
+        break;
+    case RING_OP_POLL_OUT:
+        on_poll(ring, socket, true, result, completion->flags);
+        break;
+    case RING_OP_RECEIVE:
+        ring->receives[socket.slot].result = result;
+        ring->receives[socket.slot].has_more =
+            result > 0 && (completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+        ring->undecided--;
+        break;
+    case RING_OP_SEND:
+        ring->sends[socket.slot].result = result;
+        ring->counters.sends_short++;
+        break;
+    case RING_OP_CONNECT:
+        on_connect(ring, socket, result);
+        break;
+    case RING_OP_SOCKET:
+        ring->socket_result = result;
+        break;
+    case RING_OP_CLOSE:
+        on_close(ring, index, socket.slot);
+        break;
+    case RING_OP_MOVE_OUT:
+        on_move_out(ring, socket, result);
+        break;
+    case RING_OP_MOVE_IN:
+        on_move_in(ring, index, data & ((1ULL << 56) - 1), result);
+        break;
+    }
+}
+
+void ring_bank_reap(struct ring *ring, uint32_t index)
+{
+    struct io_uring *uring = &ring->bank[index]->uring;
+    struct io_uring_cqe *completion = NULL;
+    while (io_uring_cq_ready(uring) != 0 && io_uring_peek_cqe(uring, &completion) == 0) {
+        /* Given back before it is handled: a handler that finds the submission queue full may reap
+         * too. */
+        struct io_uring_cqe copy = *completion;
+        io_uring_cqe_seen(uring, completion);
+        ring->counters.completions++;
+        dispatch(ring, index, &copy);
+    }
+}
