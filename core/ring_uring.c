@@ -3,7 +3,7 @@
  * core/README.md for the measurements behind them. One shard's; its thread's, but for ring_wake and
  * the claim of room.
  */
-#include "core/ring_uring_internal.h"
+#include "ring_uring_internal.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 
 #include "core/ring.h"
-#include "core/ring_uring_abi_internal.h"
+#include "ring_uring_abi_internal.h"
 
 enum {
     RING_BANK_MAX = 512,

@@ -2,7 +2,7 @@
  * What this kernel does, tried at start on a ring of its own, in some milliseconds at most.
  * Stateless.
  */
-#include "core/ring_uring_internal.h"
+#include "ring_uring_internal.h"
 
 #include <poll.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
  * Sockets on the io_uring ring: slots, listening and connecting, readiness, batches, closing and
  * moving. See ring.h. One shard's; its thread's.
  */
-#include "core/ring_uring_internal.h"
+#include "ring_uring_internal.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
