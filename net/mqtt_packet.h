@@ -83,7 +83,7 @@ enum {
 };
 
 struct mqtt_bytes {
-    const unsigned char *bytes; /* meaningless when count is 0: presence is told by flags */
+    const unsigned char *bytes; /* NULL when the field is absent */
     uint32_t count;
 };
 

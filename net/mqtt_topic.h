@@ -12,10 +12,12 @@
  */
 bool mqtt_utf8_is_valid(const void *text, uint32_t bytes);
 
-/* At least one character [MQTT-4.7.3-1], no wildcard [MQTT-3.3.2-2]; UTF-8 is not looked at. */
+/* At least one character [MQTT-4.7.3-1], at most 65,535 bytes [MQTT-4.7.3-3], no wildcard
+ * [MQTT-3.3.2-2]; UTF-8 is not looked at. */
 bool mqtt_topic_is_valid(const void *topic, uint32_t bytes);
 
-/* Wildcards only as whole levels, '#' only as the last [MQTT-4.7.1-2, -3]. */
+/* At least one character, at most 65,535 bytes, wildcards only as whole levels, '#' only as the
+ * last [MQTT-4.7.1-2, -3]; UTF-8 is not looked at. */
 bool mqtt_filter_is_valid(const void *filter, uint32_t bytes);
 
 /* Has a wildcard. */
@@ -25,14 +27,17 @@ bool mqtt_filter_is_pattern(const void *filter, uint32_t bytes);
 uint32_t mqtt_topic_levels(const void *topic, uint32_t bytes);
 
 /* Bytes of the first `levels` levels without the separator after them; all of them when there are
- * fewer. */
+ * fewer; 0 for no level. */
 uint32_t mqtt_topic_prefix_bytes(const void *topic, uint32_t bytes, uint32_t levels);
 
 /* Bytes of the literal levels before a filter's first wildcard, without the separator after them.
  */
 uint32_t mqtt_filter_literal_bytes(const void *filter, uint32_t bytes);
 
-/* Wildcards do not match a first level that begins with '$' [MQTT-4.7.2-1]. */
+/* Whether a valid filter matches a valid topic, byte by byte without any normalization
+ * [MQTT-4.7.3-4]. Wildcards do not match a first level that begins with '$' [MQTT-4.7.2-1]. The
+ * plain rule, to scan few topics and to test the index against; many filters are matched by the
+ * index. */
 bool mqtt_topic_matches(const void *filter, uint32_t filter_bytes, const void *topic,
                         uint32_t topic_bytes);
 
