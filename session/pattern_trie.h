@@ -4,8 +4,7 @@
  * the node before it, so that "a/#" matches "a" [MQTT-4.7.1-2] without a step of its own. Nodes go
  * when the last pattern below them goes.
  *
- * Shapes bound a match: two patterns with their wildcards in the same places match one topic only
- * if they are equal, so no topic matches more patterns than there are shapes.
+ * Shapes (pattern_shape.h) bound a match: no topic matches more patterns than there are shapes.
  *
  * Owner and thread: one topic index, on its shard.
  */
@@ -14,6 +13,7 @@
 
 #include "core/table.h"
 #include "session/filter.h"
+#include "session/pattern_shape.h"
 
 /* A node, followed by its level's text. */
 struct pattern_node {
@@ -33,12 +33,12 @@ struct pattern_trie {
     uint64_t seed;
     struct pattern_node root; /* no text; its children are the first levels */
     struct table nodes;       /* literal children, by parent and level */
-    struct table shapes;
+    struct pattern_shapes shapes;
     uint64_t node_count; /* without the root */
     uint64_t pattern_count;
 };
 
-/* `seed` is the process's. */
+/* `seed` is the process's. The trie may not move from here on. */
 void pattern_trie_init(struct pattern_trie *trie, struct heap *heap, uint64_t seed);
 
 /* Every pattern must have been removed. */

@@ -47,8 +47,9 @@ typedef void topic_evicted(void *context, struct topic *topic);
 
 /* The topic's entry, valid and complete; never NULL. `hash` is topic_index_hash() of the text,
  * `bytes` 1 to 65,535. The entry stays until a later resolution evicts it (never the one just
- * resolved); its `patterns` may be read until the next call that resolves, activates, deactivates
- * or releases. An entry with is_cached false borrows `text` and lives until the next resolution. */
+ * resolved); its `patterns` may be read until the next call that resolves, acquires, activates,
+ * deactivates or releases. An entry with is_cached false borrows `text` and lives until the next
+ * resolution. */
 struct topic *topic_resolve(struct topic_index *index, const char *text, uint32_t bytes,
                             uint64_t hash);
 

@@ -50,14 +50,15 @@ struct topic_index {
     struct table topics;
     struct pattern_trie trie;
     uint64_t pattern_changes;  /* patterns activated and deactivated */
-    uint32_t *epochs;          /* TOPIC_INDEX_EPOCHS counters by prefix */
+    uint64_t epoch;            /* of the patterns without a literal prefix */
+    uint32_t *epochs;          /* of the others: TOPIC_INDEX_EPOCHS counters by prefix */
     struct filter **matches;   /* room for what any topic can match */
     uint64_t matches_capacity; /* >= pattern_trie_matches_max() */
     struct topic *clock_hand;  /* NULL: no entries */
     struct topic uncached;     /* the entry when there is no memory for one */
 };
 
-/* 0 or -ENOMEM. Takes 256 KiB for the epochs. */
+/* 0 or -ENOMEM. Takes 256 KiB for the epochs. The index may not move from here on. */
 int topic_index_init(struct topic_index *index, const struct topic_index_options *options);
 
 /* Every filter must have been released. Frees the topics without on_evict. */
