@@ -10,7 +10,7 @@
  * helper_submit until helper_take gives it back; nothing is copied or allocated. 2. Every accepted
  * job is run and given back, also when the thread is stopped. 3. A job without a port is forgotten
  * before its run is called, so that run may release it. 4. A port is deinitialized only when all of
- * its jobs were taken.
+ * its jobs were taken, and its wake can be called until helper_stop has returned.
  *
  * Limits: jobs_max jobs are accepted and not yet taken, over all ports; so a completion always has
  * room. Beyond that submit answers -EAGAIN, which is counted.

@@ -48,7 +48,7 @@ struct log_options {
 
 /* Values of log_metrics, in its order. */
 struct log_counters {
-    uint64_t lines;         /* written, or waiting to be */
+    uint64_t lines;         /* made, the dropped ones among them */
     uint64_t lines_dropped; /* the ring was full */
     uint64_t lines_cut;     /* were longer than LOG_LINE_BYTES_MAX */
     uint64_t write_errors;  /* writes that failed; what they should have written is lost */
