@@ -79,6 +79,7 @@ struct broker_pull {
     uint64_t from;
     uint32_t bytes_max; /* of the answer's records; at least one is given */
     uint16_t partition;
+    uint16_t records_max; /* 1 to BROKER_PULL_RECORDS_MAX; 0: that maximum */
     bool wait;
 
     bool

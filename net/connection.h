@@ -17,7 +17,8 @@
 #include "core/timer_wheel.h"
 
 struct net;
-struct send_chunk;
+struct receive_buffer;
+struct send_queue;
 
 enum connection_state {
     CONNECTION_FREE,     /* the slot has no socket */
@@ -48,13 +49,20 @@ enum connection_close_reason {
 
 struct connection {
     uint32_t slot;
-    uint32_t generation;           /* of the ring's socket */
-    void *owner;                   /* the layer above's; NULL: it does not want on_close */
-    struct timer timer;            /* time to CONNECT, keepalive, linger: by state */
-    uint32_t active_tick;          /* last time that a packet came */
-    uint16_t keepalive_ticks_high; /* see connection_keepalive_ticks */
-    uint8_t state;                 /* enum connection_state */
-    uint8_t level;                 /* MQTT protocol level: 3, 4 */
+    uint32_t generation;            /* of the ring's socket */
+    void *owner;                    /* the layer above's; NULL: it does not want on_close */
+    struct timer timer;             /* time to CONNECT, keepalive, linger: by state */
+    uint32_t active_tick;           /* when the last packet came */
+    struct send_queue *send;        /* NULL: nothing is unsent */
+    struct receive_buffer *receive; /* NULL: nothing is partial */
+    uint32_t next_ready;            /* slot + 1 */
+    uint32_t next_dirty;            /* slot + 1 */
+    uint16_t keepalive_seconds;     /* 0: never expires */
+    uint16_t flags;                 /* the connection layer's */
+    uint8_t state;                  /* enum connection_state */
+    uint8_t level;                  /* MQTT protocol level; 0 before CONNECT */
+    uint8_t close_reason;           /* enum connection_close_reason, while CLOSING */
+    uint8_t to_shard;               /* while MOVING */
 };
 
 /* CONNECT is answered; the connection reads on. keepalive_seconds 0: never expires. */

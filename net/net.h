@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "core/shard.h"
 #include "net/connection.h"
 #include "net/mqtt_decode.h"
 
@@ -32,7 +33,7 @@ enum {
     NET_RECEIVE_BATCH = 16,    /* connections in one batch of receives */
     NET_RECEIVE_BYTES = 16384, /* scratch memory per receive (notes: 16 KB x 16 measured best) */
     NET_RECEIVES_PER_TURN = 4, /* of one connection */
-    NET_SEND_BATCH = 256,      /* connections in one batch of sends */
+    NET_SEND_BATCH = 128,      /* connections in one batch of sends */
     NET_SEND_VECTORS = 16,     /* pieces of memory in one send */
     NET_LISTENERS_MAX = 16
 };
@@ -77,11 +78,15 @@ struct net_limits {
     uint32_t linger_ms;             /* for the last bytes of a connection that is being closed */
     uint32_t topic_bytes_max;
     uint32_t topic_levels_max;
+    uint32_t backlog; /* of listening sockets */
 };
 
 /* Shared by all shards of a gateway. */
 struct net_shared {
     _Atomic uint32_t connections; /* accepted by a CONNACK 0 and not yet closed */
+    /* Each shard's pressure: until this time a subscriber that drains has much to take, and
+     * publishers are read less. Written by its shard, read by all once a turn. */
+    _Atomic uint64_t pressed_until_ns[SHARD_COUNT_MAX];
 };
 
 struct net_counters {
@@ -99,7 +104,8 @@ struct net_counters {
     uint64_t retries;     /* packets that were given again */
     uint64_t closes[CONNECTION_CLOSE_REASONS];
     uint64_t malformed[MQTT_REASONS]; /* by reason of the codec */
-    uint64_t unsent_bytes;            /* now, over all connections: this shard's pressure */
+    uint64_t pressed_turns;           /* turns in which publishers were left unread */
+    uint64_t unsent_bytes;            /* now, over all connections */
     uint64_t connections;             /* now, in any state */
 };
 
@@ -144,9 +150,6 @@ void net_move(struct net *net, struct connection *connection, uint32_t to_shard)
 /* Lets a paused connection go on: what waited is decoded in this turn's or the next receive step.
  */
 void net_resume(struct net *net, struct connection *connection);
-
-/* Connections that may publish are read less while this is true (flow control of QoS 0). */
-void net_set_pressure(struct net *net, bool is_high);
 
 const struct net_counters *net_counters(const struct net *net);
 

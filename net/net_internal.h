@@ -1,0 +1,119 @@
+/*
+ * What the files of the connection layer share: struct net, the flags of a connection, and the
+ * calls between net.c (table, listeners, events, timers), net_receive.c and net_send.c.
+ */
+#ifndef PENSTOCK_NET_NET_INTERNAL_H
+#define PENSTOCK_NET_NET_INTERNAL_H
+
+#include "core/buffer.h"
+#include "core/pool.h"
+#include "core/timer_wheel.h"
+#include "net/net.h"
+#include "net/send_queue.h"
+
+enum { CONNECTIONS_PER_SEGMENT = 1024, RECEIVE_ROUNDS_PER_TURN = NET_RECEIVES_PER_TURN };
+
+enum connection_flags {
+    CONNECTION_IN_READY = 1,   /* in the ready list */
+    CONNECTION_IN_DIRTY = 2,   /* in the dirty list */
+    CONNECTION_PAUSED = 4,     /* the layer above wants no packets now */
+    CONNECTION_UNPARSED = 8,   /* whole packets may stand in `receive` */
+    CONNECTION_PENDING = 16,   /* readable while it was paused */
+    CONNECTION_PUBLISHER = 32, /* has sent a PUBLISH */
+    CONNECTION_LOOPBACK = 64,  /* peer is on this host */
+    CONNECTION_MOVED = 128,    /* came from another shard: is never moved again */
+    CONNECTION_DISCARD = 256,  /* what is unsent is thrown away at the close */
+    CONNECTION_COUNTED = 512,  /* in net_shared.connections */
+    CONNECTION_WATCHED = 1024  /* readable events come by themselves */
+};
+
+/* Bytes received and not yet taken; the head of a power-of-two buffer. */
+struct receive_buffer {
+    uint32_t used;
+    uint32_t capacity; /* of bytes[] */
+    size_t buffer_bytes;
+    unsigned char bytes[];
+};
+
+struct connection_peer {
+    unsigned char address[16]; /* IPv6, or IPv4 in its first four bytes */
+    uint16_t port;
+    uint16_t family;
+};
+
+struct connection_segment {
+    struct connection connections[CONNECTIONS_PER_SEGMENT];
+    struct connection_peer peers[CONNECTIONS_PER_SEGMENT];
+};
+
+/* A connection on its way to another shard: all that is not in its socket. */
+struct moved_connection {
+    struct connection_peer peer;
+    uint16_t flags;
+    uint32_t byte_count;
+    unsigned char bytes[];
+};
+
+struct connection_list {
+    uint32_t first; /* slot + 1 */
+    uint32_t last;
+    uint32_t count;
+};
+
+struct net_listener {
+    uint32_t id;
+    bool is_open;
+    uint32_t armed; /* accepts that have not been met */
+};
+
+struct net {
+    struct shard *shard;
+    struct heap *heap;
+    struct ring *ring;
+    struct ring *const *rings;
+    const struct net_limits *limits;
+    struct net_shared *shared;
+    struct net_callbacks callbacks;
+    struct connection_segment **segments;
+    uint32_t segment_count;
+    struct connection_list ready;
+    struct connection_list dirty;
+    bool is_input_left;        /* ready connections for the next turn, publishers under pressure not
+                                  counted */
+    uint64_t pressed_until_ns; /* the highest over all shards, as seen this turn; 0: nothing is held
+                                  back */
+    struct buffer_cache buffers;
+    struct pool send_queues;
+    struct timer_wheel wheel;
+    struct net_listener listeners[NET_LISTENERS_MAX];
+    uint32_t listener_count;
+    uint32_t accept_tokens; /* of accepts_per_second_max, for this second */
+    uint64_t accept_second;
+    bool is_shut_down;
+    struct net_counters counters;
+    struct ring_receive receives[NET_RECEIVE_BATCH];
+    struct connection *receiving[NET_RECEIVE_BATCH];
+    struct ring_send sends[NET_SEND_BATCH];
+    struct connection *sending[NET_SEND_BATCH];
+    struct iovec vectors[NET_SEND_BATCH * NET_SEND_VECTORS];
+    unsigned char *scratch; /* NET_RECEIVE_BATCH x NET_RECEIVE_BYTES */
+};
+
+struct connection *net_at(const struct net *net, uint32_t slot);
+struct connection_peer *net_peer_at(const struct net *net, uint32_t slot);
+struct ring_socket net_socket(const struct connection *connection);
+
+void net_make_ready(struct net *net, struct connection *connection);
+void net_make_dirty(struct net *net, struct connection *connection);
+struct connection *net_take(struct net *net, struct connection_list *list, uint16_t flag);
+
+/* Ends the record of a connection: its memory goes, on_close is called if it has an owner. The
+ * socket is closed unless it was moved. */
+void net_finish(struct net *net, struct connection *connection, bool is_moved);
+
+/* Hands a MOVING connection, with the bytes in its receive memory, to its target. */
+void net_start_move(struct net *net, struct connection *connection);
+
+void net_receive_buffer_release(struct net *net, struct connection *connection);
+
+#endif

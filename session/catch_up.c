@@ -1,0 +1,319 @@
+/*
+ * Sessions that are behind; see catch_up.h. The list of sessions that can go on is a FIFO; each
+ * gets what its window takes, or LOOKS_PER_SESSION entries of the recent ring, and goes to its end
+ * if there is more.
+ */
+#include "session/catch_up.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "session/delivery.h"
+#include "session/hub.h"
+#include "session/hub_mail.h"
+#include "session/late_read.h"
+#include "session/resend.h"
+#include "session/retained_job.h"
+#include "session/session.h"
+#include "session/window.h"
+
+enum { LOOKS_PER_SESSION = 512, SESSIONS_PER_STEP = 2048, READ_RECORDS_MIN = 8 };
+
+static struct cursor *find(const struct session *session, uint16_t partition)
+{
+    struct cursor *cursor = session->cursors;
+    while (cursor != NULL && cursor->partition != partition)
+        cursor = cursor->next;
+    return cursor;
+}
+
+static struct cursor *make(struct hub *hub, struct session *session, uint16_t partition,
+                           uint64_t sequence)
+{
+    struct pool_handle handle;
+    struct cursor *cursor = pool_acquire(&hub->cursor_pool, &handle);
+    if (cursor == NULL)
+        return NULL;
+    cursor->index = handle.index;
+    cursor->partition = partition;
+    cursor->sequence = sequence;
+    cursor->state = CURSOR_FAR;
+    cursor->next = session->cursors;
+    session->cursors = cursor;
+    hub->counters.late_sessions++;
+    return cursor;
+}
+
+static void end(struct hub *hub, struct session *session, struct cursor *cursor)
+{
+    struct cursor **link = &session->cursors;
+    while (*link != cursor)
+        link = &(*link)->next;
+    *link = cursor->next;
+    pool_release(&hub->cursor_pool, cursor->index);
+    hub->counters.late_sessions--;
+}
+
+void catch_up_clear(struct hub *hub, struct session *session)
+{
+    while (session->cursors != NULL)
+        end(hub, session, session->cursors);
+}
+
+enum catch_up_verdict catch_up_admit(struct hub *hub, struct session *session,
+                                     const struct record *record)
+{
+    struct cursor *cursor = find(session, record->partition);
+    if (ps_likely(cursor == NULL))
+        return CATCH_UP_LIVE;
+    if (record->sequence < cursor->sequence)
+        return CATCH_UP_SKIP;
+    if (cursor->state != CURSOR_JOINED)
+        return CATCH_UP_LATE;
+    end(hub, session, cursor);
+    return CATCH_UP_LIVE;
+}
+
+void catch_up_turn_late(struct hub *hub, struct session *session, const struct record *record,
+                        uint64_t position)
+{
+    struct cursor *cursor = make(hub, session, record->partition, record->sequence);
+    if (cursor == NULL) {
+        if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
+            connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+        return;
+    }
+    if (position == 0)
+        return;
+    cursor->state = CURSOR_NEAR;
+    cursor->position = position;
+    bool is_single =
+        session->subscription_count == 1 && !session->subscriptions->filter->is_pattern;
+    cursor->scans = !is_single;
+}
+
+bool catch_up_start(struct hub *hub, struct session *session, uint16_t partition, uint64_t sequence)
+{
+    return make(hub, session, partition, sequence) != NULL;
+}
+
+uint64_t catch_up_position(const struct hub *hub, const struct session *session, uint16_t partition)
+{
+    const struct cursor *cursor = find(session, partition);
+    return cursor == NULL ? hub->floors[partition] + 1 : cursor->sequence;
+}
+
+void catch_up_schedule(struct hub *hub, struct session *session)
+{
+    bool has_work =
+        session->cursors != NULL || session->retained != NULL || session->resend != NULL;
+    if (!has_work || (session->flags & SESSION_IN_LATE))
+        return;
+    session->flags |= SESSION_IN_LATE;
+    session->next_late = 0;
+    uint32_t number = session->handle.index + 1;
+    if (hub->late_last == 0)
+        hub->late_first = number;
+    else
+        ((struct session *)pool_at(&hub->session_pool, hub->late_last - 1))->next_late = number;
+    hub->late_last = number;
+}
+
+static struct session *take_scheduled(struct hub *hub)
+{
+    struct session *session = pool_at(&hub->session_pool, hub->late_first - 1);
+    hub->late_first = session->next_late;
+    if (hub->late_first == 0)
+        hub->late_last = 0;
+    session->flags &= (uint8_t)~SESSION_IN_LATE;
+    return session;
+}
+
+/* Delivers a record that the cursor has come to, if it is the session's. False: the window is full,
+ * or memory is out, and the cursor stays. */
+static bool replay(struct hub *hub, struct session *session, struct cursor *cursor,
+                   struct record *record)
+{
+    if (record->sequence < cursor->sequence)
+        return true;
+    int granted = delivery_granted(hub, session, record);
+    uint8_t qos = granted <= 0 ? 0 : (uint8_t)ps_min_u32(record_qos(record), (uint32_t)granted);
+    bool is_value = (record->flags & RECORD_VALUE_ONLY) != 0;
+    if (qos != 0 && !is_value) {
+        if (!delivery_is_open(hub, session) || !delivery_send(hub, session, record, qos, NULL))
+            return false;
+        hub->counters.replayed++;
+    }
+    cursor->sequence = record->sequence + 1;
+    return true;
+}
+
+enum progress {
+    PROGRESS_DONE,  /* the session is live in this partition */
+    PROGRESS_FULL,  /* its window is full: an acknowledgement goes on */
+    PROGRESS_WAITS, /* an answer goes on */
+    PROGRESS_MORE   /* there is more to look at now */
+};
+
+/* Follows the recent ring from the cursor's position. */
+static enum progress run_near(struct hub *hub, struct session *session, struct cursor *cursor)
+{
+    for (uint32_t looks = 0; looks < LOOKS_PER_SESSION; looks++) {
+        if (cursor->position == hub->recent.next)
+            return PROGRESS_DONE;
+        const struct recent_entry *entry = recent_at(&hub->recent, cursor->position);
+        if (entry == NULL) {
+            cursor->state = CURSOR_FAR;
+            return PROGRESS_MORE;
+        }
+        if (entry->record->partition == cursor->partition &&
+            !replay(hub, session, cursor, entry->record))
+            return PROGRESS_FULL;
+        if (!cursor->scans && entry->next == 0)
+            return PROGRESS_DONE;
+        if (entry->next == RECENT_UNKNOWN)
+            cursor->scans = true;
+        cursor->position = cursor->scans ? cursor->position + 1 : entry->next;
+    }
+    return PROGRESS_MORE;
+}
+
+/* Asks the owner for what comes next. */
+static enum progress run_far(struct hub *hub, struct session *session, struct cursor *cursor)
+{
+    if (!delivery_is_open(hub, session))
+        return PROGRESS_FULL;
+    uint32_t room = hub->limits->window_max - window_count(session->window);
+    uint16_t records_max = (uint16_t)ps_min_u32(BROKER_PULL_RECORDS_MAX,
+                                                room < READ_RECORDS_MIN ? READ_RECORDS_MIN : room);
+    cursor->read = late_read_start(hub, session, LATE_READ_SESSION, cursor->partition,
+                                   cursor->sequence, records_max);
+    if (cursor->read == NULL) {
+        hub->read_waiters++;
+        return PROGRESS_WAITS;
+    }
+    cursor->state = CURSOR_READING;
+    return PROGRESS_WAITS;
+}
+
+/* Takes one session on as far as it goes. True: it has more to do at once. */
+static bool run_session(struct hub *hub, struct session *session)
+{
+    if (session->state != SESSION_ATTACHED || session->connection->state != CONNECTION_OPEN)
+        return false;
+    if (session->resend != NULL) {
+        hub->read_waiters += !resend_continue(hub, session);
+        return false;
+    }
+    bool has_more = session->retained != NULL && retained_job_run(hub, session);
+    struct cursor *next = NULL;
+    for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = next) {
+        next = cursor->next;
+        enum progress progress = PROGRESS_WAITS;
+        if (cursor->state == CURSOR_NEAR)
+            progress = run_near(hub, session, cursor);
+        if (cursor->state == CURSOR_FAR)
+            progress = run_far(hub, session, cursor);
+        if (progress == PROGRESS_DONE)
+            end(hub, session, cursor);
+        has_more |= progress == PROGRESS_MORE;
+        if (progress == PROGRESS_FULL)
+            break;
+    }
+    return has_more;
+}
+
+bool catch_up_step(struct hub *hub)
+{
+    hub->read_waiters = 0;
+    uint32_t last = hub->late_last;
+    for (uint32_t count = 0; count < SESSIONS_PER_STEP && hub->late_first != 0; count++) {
+        bool is_last = hub->late_first == last;
+        uint32_t waiters = hub->read_waiters;
+        struct session *session = take_scheduled(hub);
+        bool has_more = run_session(hub, session);
+        /* Who waits for a read stays in the list, which is looked at again when one is free. */
+        if (has_more || hub->read_waiters != waiters)
+            catch_up_schedule(hub, session);
+        if (is_last)
+            break;
+    }
+    return hub->late_first != 0 && hub->read_waiters == 0;
+}
+
+/* The cursor that waits for this read, or NULL when it went meanwhile. */
+static struct cursor *cursor_of(struct session *session, const struct late_read *read)
+{
+    struct cursor *cursor = session == NULL ? NULL : find(session, read->pull.partition);
+    return cursor != NULL && cursor->read == read ? cursor : NULL;
+}
+
+static void on_session_read(struct hub *hub, struct late_read *read)
+{
+    struct session *session = session_get(hub, read->session);
+    struct cursor *cursor = cursor_of(session, read);
+    if (cursor == NULL)
+        return;
+    cursor->read = NULL;
+    cursor->state = CURSOR_FAR;
+    if (read->pull.removed != 0 && read->pull.status == BROKER_OK)
+        hub->counters.dropped[HUB_DROP_RETENTION] += read->pull.removed;
+    bool is_open = session->state == SESSION_ATTACHED;
+    uint32_t i = 0;
+    while (is_open && i < read->pull.count && replay(hub, session, cursor, read->pull.records[i]))
+        i++;
+    hub->counters.read_records += i;
+    if (is_open && i == read->pull.count && read->pull.status == BROKER_OK) {
+        if (read->pull.next > cursor->sequence)
+            cursor->sequence = read->pull.next;
+        if (read->is_up_to_tail)
+            cursor->state = CURSOR_JOINED;
+    }
+    catch_up_schedule(hub, session);
+}
+
+/* A shard that is late itself takes what it reads as if it had been handed over. */
+static void on_shard_read(struct hub *hub, struct late_read *read)
+{
+    uint16_t partition = read->pull.partition;
+    for (uint32_t i = 0; i < read->pull.count; i++) {
+        struct record *record = read->pull.records[i];
+        read->pull.records[i] = NULL;
+        /* A job that is not finished must be before the next record; the rest of a read is short.
+         */
+        while (!delivery_continue(hub))
+            continue;
+        if (record->sequence <= hub->floors[partition])
+            record_release(hub->heap, record);
+        else
+            delivery_handover(hub, record);
+    }
+    uint64_t next = read->pull.status == BROKER_OK ? read->pull.next : read->pull.from;
+    if (next != 0 && next - 1 > hub->floors[partition])
+        hub->floors[partition] = next - 1;
+    if (!read->is_up_to_tail)
+        catch_up_on_shard_late(hub, partition, next);
+}
+
+void catch_up_on_shard_late(struct hub *hub, uint16_t partition, uint64_t sequence)
+{
+    hub->unbroken[partition] = sequence;
+    struct late_read *read =
+        late_read_start(hub, NULL, LATE_READ_SHARD, partition, sequence, BROKER_PULL_RECORDS_MAX);
+    ps_assert(read != NULL);
+}
+
+void catch_up_on_read(struct hub *hub, struct late_read *read)
+{
+    switch ((enum late_read_purpose)read->purpose) {
+    case LATE_READ_SESSION:
+        on_session_read(hub, read);
+        break;
+    case LATE_READ_RESEND:
+        resend_on_read(hub, read);
+        break;
+    case LATE_READ_SHARD:
+        on_shard_read(hub, read);
+        break;
+    }
+    late_read_finish(hub, read);
+}

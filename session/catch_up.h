@@ -1,0 +1,81 @@
+/*
+ * Sessions that are behind. A cursor names, for a session and a partition, the first sequence not
+ * yet delivered; a session without a cursor in a partition is live there.
+ *
+ *   LIVE --window full--> NEAR --end of the recent ring--> LIVE
+ *                          |  the ring has let go of it
+ *                          v
+ *   (resumed) ----------> FAR --a read is free--> READING --answer--> FAR, or
+ *                          ^                                 |  "up to the tail": JOINED
+ *                          +---------------------------------+
+ *   JOINED: live from the cursor's sequence on; what comes below it is skipped, and the first
+ * record at or above it ends the cursor.
+ *
+ * A cursor holds no message. Reading goes on when the window opens; the number of reads under way
+ * is bounded.
+ *
+ * Owner and thread: the hub.
+ */
+#ifndef PENSTOCK_SESSION_CATCH_UP_H
+#define PENSTOCK_SESSION_CATCH_UP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/pool.h"
+
+struct hub;
+struct late_read;
+struct record;
+struct session;
+
+enum cursor_state { CURSOR_NEAR, CURSOR_FAR, CURSOR_READING, CURSOR_JOINED };
+
+struct cursor {
+    struct cursor *next;
+    uint64_t sequence; /* first one not delivered */
+    uint64_t position; /* NEAR: where to go on in the recent ring */
+    struct late_read *read;
+    uint32_t index; /* of this cursor, in its pool */
+    uint16_t partition;
+    uint8_t state;
+    bool scans; /* NEAR: looks at every entry, for the topic's chain cannot be followed */
+};
+
+enum catch_up_verdict { CATCH_UP_LIVE, CATCH_UP_LATE, CATCH_UP_SKIP };
+
+/* What is to be done with a record that was handed over to this session: deliver it, leave it to
+ * the cursor, or skip it since the session has it. */
+enum catch_up_verdict catch_up_admit(struct hub *hub, struct session *session,
+                                     const struct record *record);
+
+/* The session, live so far in this partition, stays behind from this record on. `position`: the
+ * record's in the recent ring. Without memory for a cursor the connection is closed, so that
+ * nothing is passed over. */
+void catch_up_turn_late(struct hub *hub, struct session *session, const struct record *record,
+                        uint64_t position);
+
+/* A cursor that begins FAR at a sequence; for a resumed session. False: memory is out. */
+bool catch_up_start(struct hub *hub, struct session *session, uint16_t partition,
+                    uint64_t sequence);
+
+/* The session's window or send memory has room again: it goes on at the next catch_up_step. */
+void catch_up_schedule(struct hub *hub, struct session *session);
+
+/* The step of the turn. True: there is more to do at once. */
+bool catch_up_step(struct hub *hub);
+
+/* An answer to a read came. */
+void catch_up_on_read(struct hub *hub, struct late_read *read);
+
+/* From here on this shard has to read the partition itself (its mailbox was full). */
+void catch_up_on_shard_late(struct hub *hub, uint16_t partition, uint64_t sequence);
+
+/* The first sequence that the session has not had, for its record in the store. */
+uint64_t catch_up_position(const struct hub *hub, const struct session *session,
+                           uint16_t partition);
+
+/* Every cursor goes. */
+void catch_up_clear(struct hub *hub, struct session *session);
+
+#endif

@@ -1,0 +1,349 @@
+/*
+ * Delivery; see delivery.h. The ledger: matched = queued + turned late + dropped, per delivery.
+ *
+ * Where several filters match, two passes over their subscribers find each session's highest QoS
+ * without memory: the first stamps the session with the job's number and raises its QoS, the second
+ * delivers and takes the stamp away.
+ */
+#include "session/delivery.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "net/mqtt_encode.h"
+#include "net/mqtt_topic.h"
+#include "session/catch_up.h"
+#include "session/hub.h"
+#include "session/session.h"
+#include "session/window.h"
+
+enum {
+    FAN_OUT_PER_TURN = 4096,    /* subscribers looked at before the shard receives again */
+    REFERENCE_BYTES_MIN = 2048, /* payloads from here on are borrowed, not copied */
+    MATCH_DIRECT_MAX = 8        /* subscriptions that are matched one by one */
+};
+
+/* A hand-over that is not finished: filters (with references), which pass, and the next subscriber.
+ */
+struct fan_out {
+    struct record *record;
+    uint64_t position; /* in the recent ring; 0: not there */
+    struct subscription *next;
+    uint32_t filter_index;
+    uint32_t filter_count;
+    uint32_t pass;
+    struct filter *filters[];
+};
+
+bool delivery_may_queue(const struct hub *hub, const struct session *session,
+                        const struct record *record)
+{
+    uint32_t unsent = connection_unsent_bytes(hub->net, session->connection);
+    return unsent == 0 || unsent + record->topic_bytes + record->payload_bytes + 16 <=
+                              hub->limits->pending_bytes_max;
+}
+
+bool delivery_is_open(const struct hub *hub, const struct session *session)
+{
+    return session->state == SESSION_ATTACHED && session->resend == NULL &&
+           session->connection->state == CONNECTION_OPEN &&
+           window_count(session->window) < hub->limits->window_max &&
+           connection_unsent_bytes(hub->net, session->connection) < hub->limits->pending_bytes_max;
+}
+
+bool delivery_write(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
+                    uint16_t packet_id, uint8_t flags)
+{
+    struct connection *connection = session->connection;
+    const struct mqtt_publish publish = {
+        .qos = qos,
+        .is_dup = (flags & DELIVERY_DUP) != 0,
+        .is_retain = (flags & DELIVERY_RETAIN) != 0,
+        .packet_id = packet_id,
+        .topic = {record_topic(record), record->topic_bytes},
+        .payload = {record_payload(record), record->payload_bytes},
+    };
+    enum mqtt_level level = connection->level;
+    uint32_t head_bytes = (uint32_t)mqtt_encode_publish_head(&publish, level, NULL);
+    bool is_copied = record->payload_bytes < REFERENCE_BYTES_MIN;
+    uint32_t bytes = head_bytes + (is_copied ? record->payload_bytes : 0);
+    unsigned char *out = connection_reserve(hub->net, connection, bytes);
+    if (ps_unlikely(out == NULL))
+        return false;
+    mqtt_encode_publish_head(&publish, level, out);
+    if (is_copied) {
+        memcpy(out + head_bytes, record_payload(record), record->payload_bytes);
+        return true;
+    }
+    return connection_write_reference(hub->net, connection, record_payload(record),
+                                      record->payload_bytes, record_acquire(record));
+}
+
+bool delivery_send(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
+                   struct filter *filter)
+{
+    struct window_entry *entry =
+        window_take(hub->heap, &session->window, hub->limits->window_max, session->next_packet_id);
+    if (entry == NULL)
+        return false;
+    entry->partition = record->partition;
+    entry->sequence = filter == NULL ? record->sequence : 0;
+    entry->qos = qos;
+    if (filter != NULL) {
+        filter_retain(filter);
+        entry->filter = filter;
+    }
+    hub->counters.in_flight++;
+    delivery_write(hub, session, record, qos, entry->packet_id,
+                   filter == NULL ? 0 : DELIVERY_RETAIN);
+    return true;
+}
+
+/* QoS 0: written or dropped, never waited for. */
+static void deliver_at_most_once(struct hub *hub, struct session *session, struct record *record)
+{
+    if (!delivery_may_queue(hub, session, record)) {
+        hub->counters.dropped[HUB_DROP_PENDING]++;
+        return;
+    }
+    if (delivery_write(hub, session, record, 0, 0, 0))
+        hub->counters.queued[0]++;
+    else
+        hub->counters.dropped[HUB_DROP_MEMORY]++;
+}
+
+/* One delivery at the session's QoS for this record. */
+static void deliver(struct hub *hub, struct session *session, struct record *record,
+                    uint8_t granted, uint64_t position)
+{
+    uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), granted);
+    if (session->state != SESSION_ATTACHED || session->connection->state != CONNECTION_OPEN) {
+        /* Its subscriptions outlive its connection by a moment; QoS > 0 stays behind a cursor. */
+        if (qos != 0 && catch_up_admit(hub, session, record) == CATCH_UP_LIVE)
+            catch_up_turn_late(hub, session, record, position);
+        return;
+    }
+    if (qos == 0) {
+        hub->counters.matched++;
+        deliver_at_most_once(hub, session, record);
+        return;
+    }
+    switch (catch_up_admit(hub, session, record)) {
+    case CATCH_UP_SKIP: /* it has it already */
+        return;
+    case CATCH_UP_LATE: /* its cursor will come to it */
+        hub->counters.matched++;
+        hub->counters.turned_late++;
+        return;
+    case CATCH_UP_LIVE:
+        break;
+    }
+    hub->counters.matched++;
+    if (delivery_is_open(hub, session) && delivery_send(hub, session, record, qos, NULL)) {
+        hub->counters.queued[qos]++;
+        return;
+    }
+    hub->counters.turned_late++;
+    catch_up_turn_late(hub, session, record, position);
+}
+
+static void visit(struct hub *hub, const struct fan_out *job, struct subscription *subscription,
+                  uint32_t filter_count)
+{
+    struct session *session = pool_at(&hub->session_pool, subscription->session);
+    if (filter_count == 1) {
+        if (subscription_covers(subscription, job->record))
+            deliver(hub, session, job->record, subscription->qos, job->position);
+        return;
+    }
+    if (job->pass == 0) {
+        if (!subscription_covers(subscription, job->record))
+            return;
+        if (session->job != hub->job) {
+            session->job = hub->job;
+            session->job_qos = subscription->qos;
+        } else if (subscription->qos > session->job_qos) {
+            session->job_qos = subscription->qos;
+        }
+    } else if (session->job == hub->job) {
+        session->job = 0;
+        deliver(hub, session, job->record, session->job_qos, job->position);
+    }
+}
+
+/* Goes on until the job is done (true) or `*budget` is used up. */
+static bool run(struct hub *hub, struct fan_out *job, struct filter *const *filters,
+                uint32_t *budget)
+{
+    uint32_t passes = job->filter_count > 1 ? 2 : 1;
+    while (job->pass < passes) {
+        while (job->filter_index < job->filter_count) {
+            while (job->next != NULL) {
+                if (*budget == 0)
+                    return false;
+                (*budget)--;
+                struct subscription *subscription = job->next;
+                job->next = subscription->next_of_filter;
+                visit(hub, job, subscription, job->filter_count);
+            }
+            job->filter_index++;
+            if (job->filter_index < job->filter_count)
+                job->next = filters[job->filter_index]->subscribers;
+        }
+        job->pass++;
+        job->filter_index = 0;
+        job->next = filters[0]->subscribers;
+    }
+    return true;
+}
+
+static void finish(struct hub *hub, struct record *record)
+{
+    if (record->sequence != 0 && record->sequence > hub->floors[record->partition])
+        hub->floors[record->partition] = record->sequence;
+    record_release(hub->heap, record);
+}
+
+/* Keeps an unfinished hand-over for the next turn. Without memory it is finished in this one. */
+static bool keep(struct hub *hub, const struct fan_out *job, struct filter *const *filters)
+{
+    struct fan_out *kept =
+        heap_alloc(hub->heap, sizeof(*kept) + job->filter_count * sizeof(struct filter *));
+    if (kept == NULL) {
+        uint32_t budget = UINT32_MAX;
+        struct fan_out rest = *job;
+        run(hub, &rest, filters, &budget);
+        return false;
+    }
+    *kept = *job;
+    for (uint32_t i = 0; i < job->filter_count; i++) {
+        kept->filters[i] = filters[i];
+        filter_retain(filters[i]);
+    }
+    hub->fan_out = kept;
+    return true;
+}
+
+bool delivery_handover(struct hub *hub, struct record *record)
+{
+    ps_assert(hub->fan_out == NULL);
+    hub->counters.handovers++;
+    struct topic *topic = topic_resolve(&hub->index, (const char *)record_topic(record),
+                                        record->topic_bytes, record->topic_hash);
+    uint32_t count = topic->pattern_count + (topic->exact != NULL);
+    if (count == 0) {
+        finish(hub, record);
+        return true;
+    }
+    struct filter *few[8];
+    struct filter **filters = topic->patterns;
+    struct filter **copy = NULL;
+    if (topic->exact != NULL) {
+        if (count > ps_array_count(few))
+            copy = heap_alloc(hub->heap, count * sizeof(struct filter *));
+        if (count > ps_array_count(few) && copy == NULL) {
+            hub->counters.dropped[HUB_DROP_MEMORY]++;
+            finish(hub, record);
+            return true;
+        }
+        filters = copy == NULL ? few : copy;
+        filters[0] = topic->exact;
+        memcpy(filters + 1, topic->patterns, topic->pattern_count * sizeof(struct filter *));
+    }
+    struct fan_out job = {
+        .record = record,
+        .filter_count = count,
+        .next = filters[0]->subscribers,
+    };
+    if (record_qos(record) != 0 && record->sequence != 0)
+        job.position = recent_push(&hub->recent, record, topic);
+    if (++hub->job == 0)
+        hub->job = 1;
+    uint32_t budget = FAN_OUT_PER_TURN;
+    bool is_done = run(hub, &job, filters, &budget) || !keep(hub, &job, filters);
+    heap_free(hub->heap, copy);
+    if (is_done)
+        finish(hub, record);
+    return is_done;
+}
+
+static void end_job(struct hub *hub)
+{
+    struct fan_out *job = hub->fan_out;
+    hub->fan_out = NULL;
+    for (uint32_t i = 0; i < job->filter_count; i++)
+        filter_release(&hub->index, job->filters[i]);
+    finish(hub, job->record);
+    heap_free(hub->heap, job);
+}
+
+bool delivery_continue(struct hub *hub)
+{
+    if (hub->fan_out == NULL)
+        return true;
+    uint32_t budget = FAN_OUT_PER_TURN;
+    if (!run(hub, hub->fan_out, hub->fan_out->filters, &budget))
+        return false;
+    end_job(hub);
+    return true;
+}
+
+void delivery_forget(struct hub *hub, const struct subscription *subscription)
+{
+    if (hub->fan_out != NULL && hub->fan_out->next == subscription)
+        hub->fan_out->next = subscription->next_of_filter;
+}
+
+void delivery_abort(struct hub *hub)
+{
+    if (hub->fan_out != NULL)
+        end_job(hub);
+}
+
+/* Whether one subscription's filter matches, by text. */
+static bool matches(const struct subscription *subscription, const struct record *record)
+{
+    const struct filter *filter = subscription->filter;
+    if (!filter->is_pattern)
+        return filter->bytes == record->topic_bytes &&
+               memcmp(filter->text, record_topic(record), filter->bytes) == 0;
+    return mqtt_topic_matches(filter->text, filter->bytes, record_topic(record),
+                              record->topic_bytes);
+}
+
+static int raise_granted(int granted, const struct subscription *subscription,
+                         const struct record *record)
+{
+    if (subscription->qos > granted && subscription_covers(subscription, record))
+        return subscription->qos;
+    return granted;
+}
+
+/* Through the topic's filters, for sessions with many subscriptions. */
+static int granted_by_topic(struct hub *hub, const struct session *session,
+                            const struct record *record)
+{
+    int granted = -1;
+    struct topic *topic = topic_resolve(&hub->index, (const char *)record_topic(record),
+                                        record->topic_bytes, record->topic_hash);
+    for (uint32_t i = 0; i < topic->pattern_count + 1; i++) {
+        struct filter *filter = i == 0 ? topic->exact : topic->patterns[i - 1];
+        struct subscription *subscription =
+            filter == NULL ? NULL : session_subscription(session, filter);
+        if (subscription != NULL)
+            granted = raise_granted(granted, subscription, record);
+    }
+    return granted;
+}
+
+int delivery_granted(struct hub *hub, const struct session *session, const struct record *record)
+{
+    if (session->subscription_count > MATCH_DIRECT_MAX)
+        return granted_by_topic(hub, session, record);
+    int granted = -1;
+    const struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        if (matches(subscription, record))
+            granted = raise_granted(granted, subscription, record);
+    }
+    return granted;
+}

@@ -1,0 +1,533 @@
+/*
+ * The hub: its making and ending, its mail, and the news of the connection layer. See hub.h.
+ */
+#include "session/hub.h"
+
+#include "core/base.h"
+#include "core/hash.h"
+#include "core/heap.h"
+#include "net/mqtt_encode.h"
+#include "session/authorizer.h"
+#include "session/catch_up.h"
+#include "session/delivery.h"
+#include "session/hub_mail.h"
+#include "session/inbound.h"
+#include "session/interest.h"
+#include "session/late_read.h"
+#include "session/opening.h"
+#include "session/owner.h"
+#include "session/retained_job.h"
+#include "session/retained_read.h"
+#include "session/retained_writer.h"
+#include "session/session.h"
+#include "session/session_store.h"
+#include "session/subscribe.h"
+#include "session/window.h"
+
+enum { MAIL_PER_TURN = 4096 /* from one shard */ };
+
+/* A request that found no room in its mailbox. */
+struct outbox_mail {
+    struct outbox_mail *next;
+    uint32_t to;
+    struct hub_mail mail;
+};
+
+uint64_t hub_random(struct hub *hub)
+{
+    /* splitmix64; ids need to be unlike each other, not secret. */
+    uint64_t value = hub->random_state += 0x9e3779b97f4a7c15ULL;
+    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    value = (value ^ (value >> 27)) * 0x94d049bb133111ebULL;
+    return value ^ (value >> 31);
+}
+
+uint32_t hub_home_shard(const struct hub *hub, const void *client_id, uint32_t bytes)
+{
+    return (uint32_t)(hash_bytes(client_id, bytes) % hub->shard->count);
+}
+
+uint32_t hub_owner_of(const struct hub *hub, uint16_t partition)
+{
+    return partition % hub->shard->count;
+}
+
+static struct mail as_mail(const struct hub_mail *mail)
+{
+    struct mail out = {0};
+    memcpy(out.bytes, mail, sizeof(*mail));
+    return out;
+}
+
+bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes)
+{
+    /* Requests of this hub that wait for room go first. */
+    if (hub->outbox_first != NULL && mail->kind == HUB_MAIL_PUBLISH)
+        return false;
+    struct mail out = as_mail(mail);
+    return shard_post(hub->shard, to, &out, bytes);
+}
+
+void hub_answer(struct hub *hub, uint32_t to, const struct hub_mail *mail)
+{
+    struct mail out = as_mail(mail);
+    bool is_posted = shard_post_reserved(hub->shard, to, &out, 0);
+    ps_assert(is_posted);
+}
+
+void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail)
+{
+    struct mail out = as_mail(mail);
+    if (hub->outbox_first == NULL && shard_post(hub->shard, to, &out, 0))
+        return;
+    struct outbox_mail *waiting = heap_alloc(hub->heap, sizeof(*waiting));
+    ps_assert(waiting != NULL);
+    *waiting = (struct outbox_mail){.to = to, .mail = *mail};
+    if (hub->outbox_last == NULL)
+        hub->outbox_first = waiting;
+    else
+        hub->outbox_last->next = waiting;
+    hub->outbox_last = waiting;
+    hub->outbox_count++;
+}
+
+static void empty_outbox(struct hub *hub)
+{
+    while (hub->outbox_first != NULL) {
+        struct outbox_mail *waiting = hub->outbox_first;
+        struct mail out = as_mail(&waiting->mail);
+        if (!shard_post(hub->shard, waiting->to, &out, 0))
+            return;
+        hub->outbox_first = waiting->next;
+        if (hub->outbox_first == NULL)
+            hub->outbox_last = NULL;
+        hub->outbox_count--;
+        heap_free(hub->heap, waiting);
+    }
+}
+
+static void on_position(struct hub *hub, const struct hub_mail *mail)
+{
+    if (mail->sequence > hub->floors[mail->partition])
+        hub->floors[mail->partition] = mail->sequence;
+}
+
+/* One mail. False: it cannot be handled now and is to be given again. */
+static bool on_mail(struct hub *hub, uint32_t from, const struct hub_mail *mail)
+{
+    switch ((enum hub_mail_kind)mail->kind) {
+    case HUB_MAIL_PUBLISH:
+        return owner_publish(hub->owner, from, mail);
+    case HUB_MAIL_INTEREST:
+    case HUB_MAIL_INTEREST_DROP:
+        owner_interest(hub->owner, mail->pointer, mail->kind == HUB_MAIL_INTEREST_DROP);
+        return true;
+    case HUB_MAIL_READ:
+        owner_read(hub->owner, mail->pointer);
+        return true;
+    case HUB_MAIL_RETAINED:
+        retained_read_answer(hub->owner, mail->pointer);
+        return true;
+    case HUB_MAIL_HANDOVER:
+        if (hub->fan_out != NULL)
+            return false;
+        delivery_handover(hub, mail->pointer);
+        return true;
+    case HUB_MAIL_LATE:
+        if (hub->fan_out != NULL)
+            return false;
+        hub->counters.shard_lates++;
+        catch_up_on_shard_late(hub, mail->partition, mail->sequence);
+        return true;
+    case HUB_MAIL_POSITION:
+        if (hub->fan_out != NULL)
+            return false;
+        on_position(hub, mail);
+        return true;
+    case HUB_MAIL_PUBLISH_ANSWER:
+        inbound_on_answer(hub, mail);
+        return true;
+    case HUB_MAIL_INTEREST_ANSWER:
+    case HUB_MAIL_INTEREST_DROPPED:
+        if (hub->fan_out != NULL)
+            return false;
+        interest_on_answer(hub, mail->pointer, from);
+        return true;
+    case HUB_MAIL_READ_ANSWER:
+        if (hub->fan_out != NULL)
+            return false;
+        catch_up_on_read(hub, mail->pointer);
+        return true;
+    case HUB_MAIL_RETAINED_ANSWER:
+        retained_job_on_page(hub, mail->pointer);
+        return true;
+    }
+    return true;
+}
+
+/* Takes mail of one shard. True: there is more. */
+static bool take_mail(struct hub *hub, uint32_t from)
+{
+    struct mailbox *inbox = hub->shard->inboxes[from];
+    for (uint32_t count = 0; count < MAIL_PER_TURN; count++) {
+        struct mail *mail = mailbox_take(inbox);
+        if (mail == NULL)
+            break;
+        struct hub_mail copy;
+        memcpy(&copy, mail->bytes, sizeof(copy));
+        if (!on_mail(hub, from, &copy)) {
+            mailbox_untake(inbox);
+            break;
+        }
+    }
+    mailbox_give_back(inbox);
+    return !mailbox_is_empty(inbox);
+}
+
+/* Connections whose publish found no room are given another chance. */
+static void retry_publishers(struct hub *hub)
+{
+    uint32_t number = hub->retry_first;
+    hub->retry_first = 0;
+    while (number != 0) {
+        struct session *session = pool_at(&hub->session_pool, number - 1);
+        number = session->next_retry;
+        session->flags &= (uint8_t)~SESSION_IN_RETRY;
+        if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
+            net_resume(hub->net, session->connection);
+    }
+}
+
+static bool step_mail(void *context, struct shard *shard)
+{
+    struct hub *hub = context;
+    bool has_more = !delivery_continue(hub);
+    /* Own mail that this turn's input posted is taken in this turn. */
+    mailbox_flush(shard->inboxes[shard->index]);
+    for (uint32_t from = 0; from < shard->count; from++)
+        has_more |= take_mail(hub, from);
+    empty_outbox(hub);
+    if (hub->retry_first != 0)
+        retry_publishers(hub);
+    return has_more;
+}
+
+static bool step_broker(void *context, struct shard *shard)
+{
+    struct hub *hub = context;
+    hub->wants_turn = false;
+    retained_writer_step(hub->owner->retained);
+    session_store_step(hub);
+    bool has_more = owner_step(hub->owner);
+    /* What the broker committed and handed over reaches this shard's sessions in this turn. */
+    mailbox_flush(shard->inboxes[shard->index]);
+    return take_mail(hub, shard->index) || has_more;
+}
+
+enum { RETRY_MS = 1 };
+
+/* What was left after its step; what waits for another shard's mailbox is tried again soon. */
+static uint64_t deadline(void *context, const struct shard *shard)
+{
+    const struct hub *hub = context;
+    if (hub->wants_turn || (hub->late_first != 0 && hub->read_waiters == 0))
+        return 0;
+    bool waits = hub->outbox_first != NULL || hub->retry_first != 0 || hub->store_first != NULL ||
+                 hub->late_first != 0;
+    uint64_t soon = shard->now_ns + RETRY_MS * 1000000ULL;
+    uint64_t next_second = shard->now_ns + 1000000000ULL;
+    return waits ? soon : next_second;
+}
+
+static bool step_catch_up(void *context, struct shard *shard)
+{
+    struct hub *hub = context;
+    (void)shard;
+    authorizer_step(hub);
+    return catch_up_step(hub);
+}
+
+static enum net_verdict on_connect(void *context, struct connection *connection,
+                                   const struct mqtt_connect *connect)
+{
+    return opening_connect(context, connection, connect);
+}
+
+/* PUBACK, PUBREC, PUBCOMP: what a delivery's receiver says. Ids that are not in flight are ignored.
+ */
+static void on_acknowledged(struct hub *hub, struct session *session, enum mqtt_type type,
+                            uint16_t packet_id)
+{
+    struct window_entry *entry = window_find(session->window, packet_id);
+    if (type == MQTT_PUBREC) { /* [MQTT-4.3.3-1] */
+        if (entry != NULL && entry->qos != 2)
+            return;
+        if (entry != NULL)
+            entry->state = WINDOW_RELEASED;
+        unsigned char *out = connection_reserve(hub->net, session->connection, 4);
+        if (out != NULL)
+            mqtt_encode_ack(MQTT_PUBREL, packet_id, out);
+        return;
+    }
+    bool is_expected =
+        entry != NULL && (type == MQTT_PUBACK ? entry->qos == 1 : entry->state == WINDOW_RELEASED);
+    if (!is_expected)
+        return;
+    if (entry->filter != NULL)
+        filter_release(&hub->index, entry->filter);
+    window_release(session->window, entry);
+    hub->counters.finished++;
+    hub->counters.in_flight--;
+    if (session->window->count == 0 && session->cursors == NULL) {
+        session->next_packet_id = session->window->next_packet_id;
+        heap_free(hub->heap, session->window);
+        session->window = NULL;
+    }
+    catch_up_schedule(hub, session);
+}
+
+static enum net_verdict on_packet(void *context, struct connection *connection,
+                                  const struct mqtt_packet *packet)
+{
+    struct hub *hub = context;
+    struct session *session = connection->owner;
+    switch (packet->type) {
+    case MQTT_PUBLISH:
+        return inbound_publish(hub, session, &packet->publish);
+    case MQTT_PUBACK:
+    case MQTT_PUBREC:
+    case MQTT_PUBCOMP:
+        on_acknowledged(hub, session, packet->type, packet->ack.packet_id);
+        return NET_CONTINUE;
+    case MQTT_PUBREL:
+        inbound_release(hub, session, packet->ack.packet_id);
+        return NET_CONTINUE;
+    case MQTT_SUBSCRIBE:
+        return subscribe_on_subscribe(hub, session, &packet->filters);
+    case MQTT_UNSUBSCRIBE:
+        return subscribe_on_unsubscribe(hub, session, &packet->filters);
+    case MQTT_DISCONNECT:
+        opening_forget_will(hub, session);
+        connection_close(hub->net, connection, CONNECTION_CLOSED_DISCONNECT);
+        return NET_CLOSE;
+    case MQTT_CONNECT:
+    case MQTT_CONNACK:
+    case MQTT_SUBACK:
+    case MQTT_UNSUBACK:
+    case MQTT_PINGREQ:
+    case MQTT_PINGRESP:
+    case MQTT_AUTH:
+    case MQTT_PACKET_TYPES:
+        break;
+    }
+    connection_close(hub->net, connection, CONNECTION_CLOSED_PROTOCOL);
+    return NET_CLOSE;
+}
+
+static void on_drained(void *context, struct connection *connection)
+{
+    struct session *session = connection->owner;
+    if (session != NULL)
+        catch_up_schedule(context, session);
+}
+
+static void on_close(void *context, struct connection *connection,
+                     enum connection_close_reason reason)
+{
+    opening_on_close(context, connection->owner, connection, reason);
+}
+
+static void on_release(void *context, void *reference)
+{
+    struct hub *hub = context;
+    record_release(hub->heap, reference);
+}
+
+static void on_topic_evicted(void *context, struct topic *topic)
+{
+    struct hub *hub = context;
+    recent_forget_topic(&hub->recent, topic);
+}
+
+static int create_net(struct hub *hub, const struct hub_options *options)
+{
+    const struct net_callbacks callbacks = {
+        .context = hub,
+        .on_connect = on_connect,
+        .on_packet = on_packet,
+        .on_drained = on_drained,
+        .on_close = on_close,
+        .on_release = on_release,
+    };
+    const struct net_options net_options = {
+        .shard = options->shard,
+        .heap = options->heap,
+        .rings = options->rings,
+        .limits = options->net_limits,
+        .shared = options->net_shared,
+        .callbacks = &callbacks,
+        .sockets_max = options->sockets_max,
+    };
+    return net_create(&net_options, &hub->net);
+}
+
+static void add_steps(struct hub *hub)
+{
+    const struct shard_step steps[] = {
+        {.name = "receive", .run = net_step_receive, .deadline = net_deadline, .context = hub->net},
+        {.name = "mail", .run = step_mail, .context = hub},
+        {.name = "broker", .run = step_broker, .deadline = deadline, .context = hub},
+        {.name = "catch-up", .run = step_catch_up, .context = hub},
+        {.name = "timers", .run = net_step_timers, .context = hub->net},
+        {.name = "send", .run = net_step_send, .context = hub->net},
+    };
+    for (size_t i = 0; i < ps_array_count(steps); i++)
+        shard_add_step(hub->shard, &steps[i]);
+}
+
+static int create_tables(struct hub *hub)
+{
+    const struct hub_limits *limits = hub->limits;
+    const struct topic_index_options index = {
+        .heap = hub->heap,
+        .seed = hub->shared->seed,
+        .topics_max = limits->topics_max,
+        .filters_max = limits->filters_max,
+        .on_evict = on_topic_evicted,
+        .context = hub,
+    };
+    table_init(&hub->sessions, hub->heap);
+    pool_init(&hub->session_pool, hub->heap, sizeof(struct session), limits->sessions_max);
+    pool_init(&hub->subscription_pool, hub->heap, sizeof(struct subscription), UINT32_MAX);
+    pool_init(&hub->cursor_pool, hub->heap, sizeof(struct cursor), UINT32_MAX);
+    hub->floors = heap_zalloc(hub->heap, hub->partition_count * sizeof(uint64_t));
+    hub->unbroken = heap_zalloc(hub->heap, hub->partition_count * sizeof(uint64_t));
+    if (hub->floors == NULL || hub->unbroken == NULL)
+        return -ENOMEM;
+    int status = topic_index_init(&hub->index, &index);
+    if (status != 0)
+        return status;
+    return recent_init(&hub->recent, hub->heap, limits->recent_entries_max,
+                       limits->recent_bytes_max);
+}
+
+int hub_create(const struct hub_options *options, struct hub **out_hub)
+{
+    struct hub *hub = heap_zalloc(options->heap, sizeof(*hub));
+    if (hub == NULL)
+        return -ENOMEM;
+    hub->shard = options->shard;
+    hub->heap = options->heap;
+    hub->broker = options->broker;
+    hub->log = options->log;
+    hub->authorizer = options->authorizer;
+    hub->limits = options->limits;
+    hub->net_limits = options->net_limits;
+    hub->net_shared = options->net_shared;
+    hub->shared = options->shared;
+    hub->random_state = options->random_seed;
+    hub->partition_count = broker_partition_count(hub->broker);
+    hub->partition_levels = broker_partition_levels(hub->broker);
+    int status = create_tables(hub);
+    if (status == 0)
+        status = create_net(hub, options);
+    if (status == 0)
+        status = owner_create(hub, &hub->owner);
+    if (status != 0) {
+        hub_destroy(hub);
+        return status;
+    }
+    add_steps(hub);
+    *out_hub = hub;
+    return 0;
+}
+
+struct victims {
+    struct session **sessions;
+    uint32_t count;
+};
+
+static bool collect(void *context, void *item)
+{
+    struct victims *victims = context;
+    victims->sessions[victims->count++] = item;
+    return true;
+}
+
+static void destroy_sessions(struct hub *hub)
+{
+    if (hub->sessions.count == 0)
+        return;
+    struct victims victims = {
+        .sessions = heap_alloc(hub->heap, hub->sessions.count * sizeof(struct session *)),
+    };
+    if (victims.sessions == NULL)
+        return;
+    table_iterate(&hub->sessions, collect, &victims);
+    for (uint32_t i = 0; i < victims.count; i++) {
+        opening_abort(hub, victims.sessions[i]);
+        session_destroy(hub, victims.sessions[i]);
+    }
+    heap_free(hub->heap, victims.sessions);
+}
+
+/* Gives back what a mail that nobody will take stands for. */
+static void discard(struct hub *hub, const struct hub_mail *mail)
+{
+    switch ((enum hub_mail_kind)mail->kind) {
+    case HUB_MAIL_PUBLISH:
+    case HUB_MAIL_HANDOVER:
+        record_release(hub->heap, mail->pointer);
+        return;
+    case HUB_MAIL_INTEREST:
+    case HUB_MAIL_INTEREST_ANSWER:
+    case HUB_MAIL_INTEREST_DROP:
+    case HUB_MAIL_INTEREST_DROPPED:
+    case HUB_MAIL_READ:
+    case HUB_MAIL_READ_ANSWER:
+    case HUB_MAIL_RETAINED:
+    case HUB_MAIL_RETAINED_ANSWER:
+    case HUB_MAIL_LATE:
+    case HUB_MAIL_POSITION:
+    case HUB_MAIL_PUBLISH_ANSWER:
+        return;
+    }
+}
+
+static void discard_mail(struct hub *hub)
+{
+    for (uint32_t from = 0; from < hub->shard->count; from++) {
+        struct mailbox *inbox = hub->shard->inboxes[from];
+        struct mail *mail = NULL;
+        while ((mail = mailbox_take(inbox)) != NULL)
+            discard(hub, (const struct hub_mail *)(const void *)mail->bytes);
+        mailbox_give_back(inbox);
+    }
+    while (hub->outbox_first != NULL) {
+        struct outbox_mail *waiting = hub->outbox_first;
+        hub->outbox_first = waiting->next;
+        discard(hub, &waiting->mail);
+        heap_free(hub->heap, waiting);
+    }
+}
+
+void hub_destroy(struct hub *hub)
+{
+    if (hub == NULL)
+        return;
+    delivery_abort(hub);
+    net_destroy(hub->net);
+    destroy_sessions(hub);
+    discard_mail(hub);
+    session_store_abort(hub);
+    owner_destroy(hub->owner);
+    recent_deinit(&hub->recent);
+    topic_index_deinit(&hub->index);
+    table_deinit(&hub->sessions);
+    pool_deinit(&hub->session_pool);
+    pool_deinit(&hub->subscription_pool);
+    pool_deinit(&hub->cursor_pool);
+    heap_free(hub->heap, hub->floors);
+    heap_free(hub->heap, hub->unbroken);
+    heap_free(hub->heap, hub);
+}

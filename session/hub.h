@@ -1,0 +1,193 @@
+/*
+ * The hub: everything that the session layer keeps on one shard. It joins the connection layer
+ * below it, the shard's sessions and subscription tables, and the partitions that this shard owns.
+ *
+ * Steps of the turn, registered by hub_create around those of the connection layer (see
+ * session/README.md): receive (net), mail, broker, catch-up, timers (net), housekeeping, send (net)
+ *
+ * Owner and thread: one shard. What other shards get of it goes through hub_mail.h.
+ */
+#ifndef PENSTOCK_SESSION_HUB_H
+#define PENSTOCK_SESSION_HUB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker_client/broker.h"
+#include "core/pool.h"
+#include "core/shard.h"
+#include "core/table.h"
+#include "net/net.h"
+#include "session/recent.h"
+#include "session/topic_index.h"
+
+struct authorizer;
+struct helper_thread;
+struct hub_mail;
+struct log;
+struct outbox_mail;
+struct owner;
+struct session;
+struct store_operation;
+struct sys_topics;
+
+enum { HUB_PARTITIONS_MAX = 1024 };
+
+/* Values of the configuration; those that SIGHUP may change are read at each use. */
+struct hub_limits {
+    uint32_t sessions_max;      /* per shard */
+    uint32_t subscriptions_max; /* per session */
+    uint32_t window_max;        /* unacknowledged deliveries of a session */
+    uint32_t inbound_max;       /* unanswered publishes of a session */
+    uint32_t client_id_bytes_max;
+    uint32_t topic_bytes_max;
+    uint32_t topic_levels_max;
+    uint32_t pending_bytes_max;  /* unsent bytes of one connection */
+    uint32_t topics_max;         /* entries of a topic table */
+    uint32_t filters_max;        /* of a filter table */
+    uint32_t recent_entries_max; /* hand-overs kept for near cursors */
+    uint32_t recent_bytes_max;
+    uint32_t reads_max;         /* reads of late sessions under way, per shard */
+    uint32_t outbox_max;        /* requests that wait for room in a mailbox */
+    uint64_t session_expiry_ms; /* of a durable session without a connection */
+    uint32_t sys_interval_ms;   /* 0: no $SYS topics */
+    bool allow_anonymous;       /* also on other than loopback addresses */
+};
+
+/* Why a publish was not accepted, or a delivery not made. */
+enum hub_drop {
+    HUB_DROP_PENDING, /* QoS 0: the subscriber's unsent bytes are at their limit */
+    HUB_DROP_MAILBOX, /* QoS 0: a shard's mailbox was full; counted by record, not by delivery */
+    HUB_DROP_MEMORY,
+    HUB_DROP_RETENTION, /* the log let go of it before a late session came to it */
+    HUB_DROP_CLOSED,    /* in send memory when the connection ended */
+    HUB_DROP_WAITING,   /* QoS 0 behind an unfinished retained one, beyond the bound */
+    HUB_DROPS
+};
+
+enum hub_reject {
+    HUB_REJECT_TOPIC,  /* longer or deeper than allowed */
+    HUB_REJECT_SYS,    /* $SYS is the gateway's own */
+    HUB_REJECT_BROKER, /* refused by the broker */
+    HUB_REJECTS
+};
+
+/* Units: publishes as messages, deliveries as record x session. Written by the hub's thread only.
+ */
+struct hub_counters {
+    uint64_t accepted[3]; /* publishes by QoS */
+    uint64_t wills;
+    uint64_t rejected[HUB_REJECTS];
+    uint64_t duplicates; /* QoS 2 publishes that were known */
+    uint64_t committed;
+    uint64_t relayed;
+    uint64_t handovers; /* records that came to this shard */
+    uint64_t matched;   /* deliveries after matching */
+    uint64_t queued[3]; /* written to a connection at the hand-over, by QoS */
+    uint64_t turned_late;
+    uint64_t replayed;
+    uint64_t retained; /* retained values written to a connection */
+    uint64_t resent;   /* with DUP, on resume */
+    uint64_t finished; /* acknowledged deliveries */
+    uint64_t dropped[HUB_DROPS];
+    uint64_t connects;
+    uint64_t connects_refused;
+    uint64_t takeovers;
+    uint64_t sessions;      /* now */
+    uint64_t subscriptions; /* now */
+    uint64_t in_flight;     /* now, deliveries */
+    uint64_t late_sessions; /* now: cursors */
+    uint64_t reads;
+    uint64_t read_records;
+    uint64_t shard_lates; /* times that a full mailbox made this shard late */
+    uint64_t store_failures;
+};
+
+/* Shared by the hubs of a gateway; immutable but for what is atomic. */
+struct hub_shared {
+    uint64_t seed; /* of all hashes of peers' strings */
+    struct hub **hubs;
+    uint32_t hub_count;
+    uint64_t start_ms; /* wall time */
+};
+
+struct hub {
+    struct shard *shard;
+    struct heap *heap;
+    struct net *net;
+    struct broker *broker;
+    struct log *log; /* NULL: nothing is logged */
+    struct helper_thread *helper;
+    struct authorizer *authorizer;
+    const struct hub_limits *limits;
+    const struct net_limits *net_limits;
+    struct net_shared *net_shared;
+    struct hub_shared *shared;
+    struct owner *owner;
+    struct topic_index index; /* filters to this shard's subscribers */
+    struct table sessions;    /* by client id */
+    struct pool session_pool;
+    struct pool subscription_pool;
+    struct pool cursor_pool;
+    struct recent recent;
+    uint16_t partition_count;
+    uint16_t partition_levels;
+    uint64_t *floors;   /* by partition: everything up to here was handed over and fanned out */
+    uint64_t *unbroken; /* by partition: hand-overs are complete from here on */
+    uint32_t job;       /* stamp of the fan-out under way */
+    struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
+    uint32_t late_first;     /* sessions that can catch up now: index + 1 */
+    uint32_t late_last;
+    uint32_t read_waiters; /* sessions in that list that wait for a read to become free */
+    uint32_t read_count;   /* reads under way */
+    uint32_t retry_first;  /* sessions whose publish waits for room: index + 1 */
+    struct outbox_mail *outbox_first;
+    struct outbox_mail *outbox_last;
+    uint32_t outbox_count;
+    struct store_operation *store_first; /* refused by the broker's full queue */
+    struct store_operation *store_last;
+    bool wants_turn; /* something was asked of the broker after its step */
+    struct sys_topics *sys;
+    uint64_t random_state;
+    struct hub_counters counters;
+};
+
+struct hub_options {
+    struct shard *shard;
+    struct heap *heap;
+    struct broker *broker;
+    struct log *log;
+    struct helper_thread *helper;
+    struct authorizer *authorizer;
+    const struct hub_limits *limits;
+    const struct net_limits *net_limits;
+    struct net_shared *net_shared;
+    struct hub_shared *shared;
+    struct ring *const *rings;
+    uint32_t sockets_max;
+    uint64_t random_seed;
+};
+
+/* 0 or -ENOMEM. */
+int hub_create(const struct hub_options *options, struct hub **out_hub);
+
+/* Ends every session without a trace; connections close. The broker's handle is the caller's. */
+void hub_destroy(struct hub *hub);
+
+/* The shard that a ClientId's session lives on. */
+uint32_t hub_home_shard(const struct hub *hub, const void *client_id, uint32_t bytes);
+
+uint32_t hub_owner_of(const struct hub *hub, uint16_t partition);
+
+/* Posts a request to an owner. What finds no room waits in the outbox, in order. */
+void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail);
+
+/* False when there is no room: the caller tries again after a later turn. */
+bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes);
+
+/* An owner's answer, into the room that the request reserved. */
+void hub_answer(struct hub *hub, uint32_t to, const struct hub_mail *mail);
+
+uint64_t hub_random(struct hub *hub);
+
+#endif

@@ -1,0 +1,360 @@
+/*
+ * What a client publishes; see inbound.h.
+ */
+#include "session/inbound.h"
+
+#include "core/base.h"
+#include "core/hash.h"
+#include "core/heap.h"
+#include "net/mqtt_encode.h"
+#include "net/mqtt_topic.h"
+#include "session/hub.h"
+#include "session/hub_mail.h"
+#include "session/session.h"
+#include "session/session_store.h"
+
+enum { ANSWERS_MIN = 16 };
+
+void inbound_address(struct hub *hub, struct record *record)
+{
+    record->topic_hash =
+        topic_index_hash(&hub->index, (const char *)record_topic(record), record->topic_bytes);
+    record->partition = broker_partition(record_topic(record), record->topic_bytes,
+                                         hub->partition_count, hub->partition_levels);
+    record->publish_ms = hub->shard->wall_ms;
+}
+
+static struct inbound *inbound_of(struct hub *hub, struct session *session)
+{
+    if (session->inbound == NULL)
+        session->inbound = heap_zalloc(hub->heap, sizeof(*session->inbound));
+    return session->inbound;
+}
+
+static struct inbound_answer *answer_at(const struct inbound *inbound, uint32_t position)
+{
+    return &inbound->answers[position & (inbound->capacity - 1)];
+}
+
+/* Makes room for one more answer, up to `count_max`. */
+static bool make_room(struct hub *hub, struct inbound *inbound)
+{
+    if (inbound->count < inbound->capacity)
+        return true;
+    uint32_t capacity = inbound->capacity == 0 ? ANSWERS_MIN : inbound->capacity * 2;
+    struct inbound_answer *grown = heap_alloc(hub->heap, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    for (uint32_t i = 0; i < inbound->count; i++) {
+        uint32_t position = inbound->first + i;
+        grown[position & (capacity - 1)] = *answer_at(inbound, position);
+    }
+    heap_free(hub->heap, inbound->answers);
+    inbound->answers = grown;
+    inbound->capacity = capacity;
+    return true;
+}
+
+static uint64_t *generation_of(const struct inbound *inbound, uint16_t packet_id)
+{
+    struct inbound_page *page = inbound->pages[packet_id / INBOUND_PAGE_IDS];
+    return page == NULL ? NULL : &page->generations[packet_id % INBOUND_PAGE_IDS];
+}
+
+bool inbound_open(struct hub *hub, struct session *session, uint16_t packet_id, uint64_t generation)
+{
+    struct inbound *inbound = inbound_of(hub, session);
+    if (inbound == NULL)
+        return false;
+    struct inbound_page **page = &inbound->pages[packet_id / INBOUND_PAGE_IDS];
+    if (*page == NULL)
+        *page = heap_zalloc(hub->heap, sizeof(**page));
+    if (*page == NULL)
+        return false;
+    (*page)->generations[packet_id % INBOUND_PAGE_IDS] = generation;
+    inbound->open_count++;
+    return true;
+}
+
+void inbound_iterate(const struct session *session,
+                     void (*visit)(void *context, uint16_t packet_id, uint64_t generation),
+                     void *context)
+{
+    const struct inbound *inbound = session->inbound;
+    if (inbound == NULL || inbound->open_count == 0)
+        return;
+    for (uint32_t id = 1; id < INBOUND_PAGES * INBOUND_PAGE_IDS; id++) {
+        const uint64_t *generation = generation_of(inbound, (uint16_t)id);
+        if (generation == NULL)
+            id |= INBOUND_PAGE_IDS - 1; /* past the page */
+        else if (*generation != 0)
+            visit(context, (uint16_t)id, *generation);
+    }
+}
+
+/* Says why a publish is not taken; it is acknowledged all the same, as the client can do nothing
+ * about it. */
+static bool is_rejected(struct hub *hub, const struct mqtt_publish *publish)
+{
+    bool is_sys = publish->topic.count >= 5 && memcmp(publish->topic.bytes, "$SYS/", 5) == 0;
+    if (is_sys) {
+        hub->counters.rejected[HUB_REJECT_SYS]++;
+        return true;
+    }
+    return false;
+}
+
+static bool exceeds_limits(struct hub *hub, const struct mqtt_publish *publish)
+{
+    return publish->topic.count > hub->limits->topic_bytes_max ||
+           mqtt_topic_levels(publish->topic.bytes, publish->topic.count) >
+               hub->limits->topic_levels_max ||
+           (uint64_t)publish->topic.count + publish->payload.count >
+               broker_record_bytes_max(hub->broker);
+}
+
+static struct record *make_record(struct hub *hub, const struct mqtt_publish *publish)
+{
+    const struct record_source source = {
+        .topic = publish->topic.bytes,
+        .payload = publish->payload.bytes,
+        .topic_bytes = publish->topic.count,
+        .payload_bytes = publish->payload.count,
+        .flags = (uint8_t)(publish->qos | (publish->is_retain ? RECORD_RETAIN : 0)),
+    };
+    struct record *record = record_create(hub->heap, &source);
+    if (record != NULL)
+        inbound_address(hub, record);
+    return record;
+}
+
+/* Queues an acknowledgement that is due once those before it have gone. */
+static void queue_answer(struct inbound *inbound, uint16_t packet_id, uint8_t qos,
+                         enum inbound_state state)
+{
+    *answer_at(inbound, inbound->first + inbound->count) =
+        (struct inbound_answer){.packet_id = packet_id, .qos = qos, .state = (uint8_t)state};
+    inbound->count++;
+}
+
+/* Sends every acknowledgement that is due and has none before it. */
+static void send_due(struct hub *hub, struct session *session)
+{
+    struct inbound *inbound = session->inbound;
+    uint32_t due = 0;
+    while (due < inbound->count && answer_at(inbound, inbound->first + due)->state == INBOUND_DUE)
+        due++;
+    if (due == 0)
+        return;
+    unsigned char *out = NULL;
+    if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
+        out = connection_reserve(hub->net, session->connection, due * 4);
+    for (uint32_t i = 0; i < due; i++) {
+        const struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
+        if (out != NULL)
+            out += mqtt_encode_ack(answer->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, answer->packet_id,
+                                   out);
+    }
+    inbound->first += due;
+    inbound->count -= due;
+    if (session->flags & SESSION_INBOUND_FULL) {
+        session->flags &= (uint8_t)~SESSION_INBOUND_FULL;
+        if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
+            net_resume(hub->net, session->connection);
+    }
+}
+
+/* The connection waits until the owner's mailbox has room. */
+static enum net_verdict retry_later(struct hub *hub, struct session *session)
+{
+    if (!(session->flags & SESSION_IN_RETRY)) {
+        session->flags |= SESSION_IN_RETRY;
+        session->next_retry = hub->retry_first;
+        hub->retry_first = session->handle.index + 1;
+    }
+    return NET_RETRY;
+}
+
+static bool post(struct hub *hub, struct session *session, struct record *record, uint32_t position)
+{
+    struct hub_mail mail = {
+        .kind = HUB_MAIL_PUBLISH,
+        .partition = record->partition,
+        .pointer = record,
+        .position = position,
+    };
+    if (record_qos(record) != 0)
+        mail.session = session->handle;
+    uint32_t bytes = (uint32_t)record_memory_bytes(record->topic_bytes, 0, record->payload_bytes);
+    return hub_post(hub, hub_owner_of(hub, record->partition), &mail, bytes);
+}
+
+static enum net_verdict publish_at_most_once(struct hub *hub, struct session *session,
+                                             const struct mqtt_publish *publish)
+{
+    if (is_rejected(hub, publish))
+        return NET_CONTINUE;
+    struct record *record = make_record(hub, publish);
+    if (record == NULL) {
+        hub->counters.accepted[0]++;
+        hub->counters.dropped[HUB_DROP_MEMORY]++;
+        return NET_CONTINUE;
+    }
+    if (!post(hub, session, record, 0)) {
+        record_release(hub->heap, record);
+        return retry_later(hub, session);
+    }
+    hub->counters.accepted[0]++;
+    return NET_CONTINUE;
+}
+
+/* Gives a QoS 2 record its identity, so that a repetition after a crash is known for one. */
+static void identify(struct session *session, struct record *record, uint16_t packet_id,
+                     uint64_t generation)
+{
+    record->packet_id = packet_id;
+    record->generation = generation;
+    if (session->stored == NULL)
+        return;
+    record->session_number = session->stored->number;
+    const uint64_t words[] = {record->session_number.high, record->session_number.low, packet_id,
+                              generation};
+    record->deduplication_id = (struct record_id){
+        .high = hash_bytes_seeded(1, words, sizeof(words)),
+        .low = hash_bytes_seeded(2, words, sizeof(words)),
+    };
+}
+
+/* A repeated QoS 2 PUBLISH: its PUBREC is due when the first one's is; a first one that still waits
+ * will answer for both. */
+static void repeat_answer(struct hub *hub, struct session *session, uint16_t packet_id)
+{
+    struct inbound *inbound = session->inbound;
+    hub->counters.duplicates++;
+    for (uint32_t i = 0; i < inbound->count; i++) {
+        const struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
+        if (answer->qos == 2 && answer->packet_id == packet_id)
+            return;
+    }
+    queue_answer(inbound, packet_id, 2, INBOUND_DUE);
+    send_due(hub, session);
+}
+
+static enum net_verdict publish_acknowledged(struct hub *hub, struct session *session,
+                                             const struct mqtt_publish *publish)
+{
+    struct inbound *inbound = inbound_of(hub, session);
+    if (inbound == NULL || !make_room(hub, inbound))
+        goto out_of_memory;
+    uint32_t position = inbound->first + inbound->count;
+    const uint64_t *open = publish->qos == 2 ? generation_of(inbound, publish->packet_id) : NULL;
+    if (open != NULL && *open != 0) {
+        repeat_answer(hub, session, publish->packet_id);
+        return NET_CONTINUE;
+    }
+    uint64_t generation = ++session->generation;
+    if (!is_rejected(hub, publish)) {
+        struct record *record = make_record(hub, publish);
+        if (record == NULL)
+            goto out_of_memory;
+        if (publish->qos == 2)
+            identify(session, record, publish->packet_id, generation);
+        if (!post(hub, session, record, position)) {
+            record_release(hub->heap, record);
+            return retry_later(hub, session);
+        }
+        queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_WAITING);
+    } else {
+        queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_DUE);
+        send_due(hub, session);
+    }
+    hub->counters.accepted[publish->qos]++;
+    if (publish->qos == 2 && !inbound_open(hub, session, publish->packet_id, generation))
+        goto out_of_memory;
+    return NET_CONTINUE;
+out_of_memory:
+    connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+    return NET_CLOSE;
+}
+
+enum net_verdict inbound_publish(struct hub *hub, struct session *session,
+                                 const struct mqtt_publish *publish)
+{
+    if (exceeds_limits(hub, publish)) {
+        hub->counters.rejected[HUB_REJECT_TOPIC]++;
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
+        return NET_CLOSE;
+    }
+    if (publish->qos == 0)
+        return publish_at_most_once(hub, session, publish);
+    if (session->inbound != NULL && session->inbound->count >= hub->limits->inbound_max) {
+        session->flags |= SESSION_INBOUND_FULL;
+        return NET_RETRY;
+    }
+    return publish_acknowledged(hub, session, publish);
+}
+
+void inbound_release(struct hub *hub, struct session *session, uint16_t packet_id)
+{
+    struct inbound *inbound = session->inbound;
+    uint64_t *generation = inbound == NULL ? NULL : generation_of(inbound, packet_id);
+    if (generation != NULL && *generation != 0) {
+        *generation = 0;
+        inbound->open_count--;
+    }
+    unsigned char *out = connection_reserve(hub->net, session->connection, 4);
+    if (out != NULL)
+        mqtt_encode_ack(MQTT_PUBCOMP, packet_id, out);
+}
+
+void inbound_on_answer(struct hub *hub, const struct hub_mail *mail)
+{
+    struct session *session = session_get(hub, mail->session);
+    struct inbound *inbound = session == NULL ? NULL : session->inbound;
+    if (inbound == NULL || mail->position - inbound->first >= inbound->count)
+        return; /* its connection ended meanwhile */
+    struct inbound_answer *answer = answer_at(inbound, mail->position);
+    bool is_stored = mail->status == BROKER_OK || mail->status == BROKER_DUPLICATE;
+    if (!is_stored && session->connection != NULL) {
+        /* 3.1.1 has no negative acknowledgement: the client learns by losing its connection. */
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
+        return;
+    }
+    answer->state = INBOUND_DUE;
+    send_due(hub, session);
+}
+
+void inbound_detach(struct hub *hub, struct session *session)
+{
+    struct inbound *inbound = session->inbound;
+    session->flags &= (uint8_t)~SESSION_INBOUND_FULL;
+    if (inbound == NULL)
+        return;
+    /* Positions go on, so that a late answer of the old connection meets nothing of the new one. */
+    inbound->first += inbound->count;
+    inbound->count = 0;
+    (void)hub;
+}
+
+void inbound_destroy(struct hub *hub, struct session *session)
+{
+    struct inbound *inbound = session->inbound;
+    if (inbound == NULL)
+        return;
+    for (uint32_t i = 0; i < INBOUND_PAGES; i++)
+        heap_free(hub->heap, inbound->pages[i]);
+    heap_free(hub->heap, inbound->answers);
+    heap_free(hub->heap, inbound);
+    session->inbound = NULL;
+}
+
+void inbound_publish_own(struct hub *hub, struct record *record)
+{
+    inbound_address(hub, record);
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_PUBLISH,
+        .partition = record->partition,
+        .pointer = record,
+    };
+    hub_request(hub, hub_owner_of(hub, record->partition), &mail);
+}

@@ -1,0 +1,78 @@
+/*
+ * What a client publishes: from a PUBLISH to its record's owner, and the answers back.
+ * Acknowledgements leave in the order of the PUBLISH packets [MQTT-4.6.0-2], whatever the order of
+ * commits: each waits in a queue until it is due and first. QoS 2 packet ids that were received and
+ * not yet released are known, so that a repeated PUBLISH is answered and not appended again
+ * [MQTT-4.3.3-2].
+ *
+ * Owner and thread: the session's hub.
+ */
+#ifndef PENSTOCK_SESSION_INBOUND_H
+#define PENSTOCK_SESSION_INBOUND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/mqtt_packet.h"
+#include "net/net.h"
+
+struct hub;
+struct hub_mail;
+struct record;
+struct session;
+
+enum { INBOUND_PAGE_IDS = 256, INBOUND_PAGES = 256 };
+
+enum inbound_state { INBOUND_WAITING, INBOUND_DUE };
+
+struct inbound_answer {
+    uint16_t packet_id;
+    uint8_t qos;
+    uint8_t state; /* enum inbound_state */
+};
+
+/* Generations of the QoS 2 packet ids of one page; 0: not open. */
+struct inbound_page {
+    uint64_t generations[INBOUND_PAGE_IDS];
+};
+
+struct inbound {
+    struct inbound_answer *answers; /* a ring buffer */
+    uint32_t capacity;              /* a power of two */
+    uint32_t first;                 /* position of the oldest; positions run freely */
+    uint32_t count;
+    uint32_t open_count; /* QoS 2 ids that are open */
+    struct inbound_page *pages[INBOUND_PAGES];
+};
+
+/* A valid PUBLISH of an attached session. */
+enum net_verdict inbound_publish(struct hub *hub, struct session *session,
+                                 const struct mqtt_publish *publish);
+
+/* PUBREL: the id is free again; PUBCOMP goes out in any case [MQTT-4.3.3-2]. */
+void inbound_release(struct hub *hub, struct session *session, uint16_t packet_id);
+
+/* The owner's answer to a publish. */
+void inbound_on_answer(struct hub *hub, const struct hub_mail *mail);
+
+/* The connection is gone: nobody waits for acknowledgements any more. Open ids stay. */
+void inbound_detach(struct hub *hub, struct session *session);
+void inbound_destroy(struct hub *hub, struct session *session);
+
+/* Marks a QoS 2 id as open; for a stored session. False: memory is out. */
+bool inbound_open(struct hub *hub, struct session *session, uint16_t packet_id,
+                  uint64_t generation);
+
+/* Visits the open ids. */
+void inbound_iterate(const struct session *session,
+                     void (*visit)(void *context, uint16_t packet_id, uint64_t generation),
+                     void *context);
+
+/* Publishes for the gateway itself (wills); takes over the record, whose topic_hash and partition
+ * are set here. Never refused: what finds no room waits. */
+void inbound_publish_own(struct hub *hub, struct record *record);
+
+/* Fills in what routing needs: hash, partition, time. */
+void inbound_address(struct hub *hub, struct record *record);
+
+#endif

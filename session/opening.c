@@ -1,0 +1,525 @@
+/*
+ * Opening and closing of sessions; see opening.h.
+ *
+ *   CONNECT -> checks -> (password) -> older connection goes -> store is read -> (will is written)
+ *           -> interest of a resumed session -> CONNACK
+ */
+#include "session/opening.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "net/mqtt_encode.h"
+#include "net/mqtt_topic.h"
+#include "session/authorizer.h"
+#include "session/catch_up.h"
+#include "session/hub.h"
+#include "session/inbound.h"
+#include "session/interest.h"
+#include "session/resend.h"
+#include "session/retained_job.h"
+#include "session/session.h"
+#include "session/session_store.h"
+#include "session/window.h"
+
+struct opening {
+    struct connection *connection; /* NULL: it went away while we waited */
+    struct record *will;
+    struct interest_request *interest;
+    uint16_t keepalive_seconds;
+    bool is_clean;
+    bool is_session_present;
+};
+
+static void refuse(struct hub *hub, struct connection *connection, enum mqtt_connack_code code)
+{
+    hub->counters.connects_refused++;
+    const struct mqtt_connack connack = {.code = (uint8_t)code};
+    enum mqtt_level level = connection->level;
+    unsigned char *out = connection_reserve(hub->net, connection,
+                                            (uint32_t)mqtt_encode_connack(&connack, level, NULL));
+    if (out != NULL)
+        mqtt_encode_connack(&connack, level, out);
+    connection_close(hub->net, connection, CONNECTION_CLOSED_REFUSED);
+}
+
+static void destroy(struct hub *hub, struct opening *opening)
+{
+    if (opening->will != NULL)
+        record_release(hub->heap, opening->will);
+    heap_free(hub->heap, opening);
+}
+
+/* Ends an opening whose connection is to be told nothing, or was told already; the session goes
+ * with it. */
+static void give_up(struct hub *hub, struct session *session)
+{
+    struct opening *opening = session->opening;
+    session->opening = NULL;
+    if (opening->connection != NULL)
+        opening->connection->owner = NULL;
+    destroy(hub, opening);
+    session_destroy(hub, session);
+}
+
+static void refuse_opening(struct hub *hub, struct session *session, enum mqtt_connack_code code)
+{
+    struct connection *connection = session->opening->connection;
+    if (connection != NULL)
+        refuse(hub, connection, code);
+    give_up(hub, session);
+}
+
+static void attach_opening(struct session *session, struct opening *opening)
+{
+    session->opening = opening;
+    opening->connection->owner = session;
+}
+
+/* A clean CONNECT took the place of one that had asked for the stored session: nothing of that may
+ * stay. NULL: memory is out, and the connection was refused. */
+static struct session *start_anew(struct hub *hub, struct session *session)
+{
+    struct opening *opening = session->opening;
+    uint32_t bytes = session->client_id_bytes;
+    char client_id[BROKER_KEY_BYTES_MAX];
+    memcpy(client_id, session->client_id, bytes);
+    session->opening = NULL;
+    session_store_delete(hub, session);
+    session_destroy(hub, session);
+    struct session *fresh = session_create(hub, client_id, bytes);
+    if (fresh == NULL) {
+        opening->connection->owner = NULL;
+        refuse(hub, opening->connection, MQTT_CONNACK_UNAVAILABLE);
+        destroy(hub, opening);
+        return NULL;
+    }
+    opening->is_session_present = false;
+    attach_opening(fresh, opening);
+    return fresh;
+}
+
+static void send_connack(struct hub *hub, struct connection *connection, bool is_session_present)
+{
+    const struct mqtt_connack connack = {.is_session_present = is_session_present};
+    enum mqtt_level level = connection->level;
+    unsigned char *out = connection_reserve(hub->net, connection,
+                                            (uint32_t)mqtt_encode_connack(&connack, level, NULL));
+    if (out != NULL)
+        mqtt_encode_connack(&connack, level, out);
+}
+
+/* Everything is there: CONNACK, and the client may speak. */
+static void complete(struct hub *hub, struct session *session)
+{
+    struct opening *opening = session->opening;
+    struct connection *connection = opening->connection;
+    if (connection == NULL || connection->state != CONNECTION_OPENING) {
+        /* The client left while we waited. What was loaded is still stored. */
+        give_up(hub, session);
+        return;
+    }
+    if (opening->is_clean && session->stored != NULL) {
+        session = start_anew(hub, session);
+        if (session == NULL)
+            return;
+    }
+    session->opening = NULL;
+    session->state = SESSION_ATTACHED;
+    session->connection = connection;
+    session->will = opening->will;
+    opening->will = NULL;
+    session->flags &= (uint8_t)~SESSION_CLEAN;
+    if (opening->is_clean)
+        session->flags |= SESSION_CLEAN;
+    send_connack(hub, connection, opening->is_session_present);
+    hub->counters.connects++;
+    if (connection->state == CONNECTION_OPENING)
+        connection_accept(hub->net, connection, opening->keepalive_seconds);
+    destroy(hub, opening);
+    resend_start(hub, session);
+    retained_job_resume(hub, session);
+    catch_up_schedule(hub, session);
+}
+
+static void on_will_stored(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    (void)context;
+    if (session == NULL || session->opening == NULL)
+        return;
+    session->will = NULL; /* the opening's, lent for the write */
+    if (!is_stored) {
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+        return;
+    }
+    complete(hub, session);
+}
+
+/* The session is there; a will is written before CONNACK. */
+static void store_will(struct hub *hub, struct session *session)
+{
+    if (session->opening->will == NULL) {
+        complete(hub, session);
+        return;
+    }
+    session->will = session->opening->will;
+    session_store_put_will(hub, session, on_will_stored, NULL);
+}
+
+/* Where each owner goes on tells where the resumed session's cursors stand. */
+static void on_interest(struct hub *hub, struct interest_request *request)
+{
+    struct session *session = session_get(hub, request->session);
+    if (session == NULL || session->opening == NULL) {
+        interest_destroy(hub, request);
+        return;
+    }
+    struct stored_session *stored = session->stored;
+    bool is_good = true;
+    for (uint32_t p = 0; is_good && p < hub->partition_count; p++) {
+        if (request->from[p] == UINT64_MAX)
+            continue;
+        /* A position beyond what was handed over was live there: it reads once and joins. */
+        is_good = catch_up_start(hub, session, (uint16_t)p, stored->positions[p]);
+    }
+    heap_free(hub->heap, stored->positions);
+    stored->positions = NULL;
+    interest_destroy(hub, request);
+    if (!is_good)
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+    else
+        store_will(hub, session);
+}
+
+/* A session with subscriptions came out of the store: its owners have to know that this shard wants
+ * them. */
+static void ask_interest(struct hub *hub, struct session *session)
+{
+    uint32_t count = session->subscription_count;
+    const struct filter **filters = heap_alloc(hub->heap, (count + 1) * sizeof(struct filter *));
+    uint32_t i = 0;
+    const struct subscription *subscription = session->subscriptions;
+    for (; filters != NULL && subscription != NULL; subscription = subscription->next_of_session)
+        filters[i++] = subscription->filter;
+    struct interest_request *request =
+        filters == NULL ? NULL : interest_create(hub, filters, count);
+    heap_free(hub->heap, filters);
+    if (request == NULL) {
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+        return;
+    }
+    request->session = session->handle;
+    request->on_done = on_interest;
+    interest_send(hub, request, false);
+}
+
+static void on_found(struct hub *hub, struct session *session, void *context,
+                     enum session_store_found found)
+{
+    (void)context;
+    if (session == NULL || session->opening == NULL)
+        return;
+    struct opening *opening = session->opening;
+    if (found == SESSION_STORE_FAILED) {
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+        return;
+    }
+    opening->is_session_present = found == SESSION_STORE_LOADED;
+    if (found == SESSION_STORE_ABSENT && !opening->is_clean &&
+        !session_store_create(hub, session)) {
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+        return;
+    }
+    if (session->subscription_count != 0)
+        ask_interest(hub, session);
+    else
+        store_will(hub, session);
+}
+
+/* A session without a connection: what it had in flight at RETAIN is asked for again. */
+static void publish_will(struct hub *hub, struct session *session)
+{
+    if (session->will == NULL)
+        return;
+    struct record *will = session->will;
+    session->will = NULL;
+    hub->counters.wills++;
+    inbound_publish_own(hub, will);
+    session_store_delete_will(hub, session);
+}
+
+void opening_forget_will(struct hub *hub, struct session *session)
+{
+    if (session->will == NULL)
+        return;
+    record_release(hub->heap, session->will);
+    session->will = NULL;
+    session_store_delete_will(hub, session);
+}
+
+static void on_saved(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    (void)context;
+    (void)is_stored;
+    if (session != NULL && session->state == SESSION_SAVING)
+        session_destroy(hub, session);
+}
+
+/* Takes a session off its connection. */
+static void detach(struct hub *hub, struct session *session)
+{
+    publish_will(hub, session);
+    inbound_detach(hub, session);
+    resend_abort(hub, session);
+    retained_job_detach(hub, session);
+    session->connection = NULL;
+    session->state = SESSION_SAVING;
+}
+
+void opening_on_close(struct hub *hub, struct session *session, struct connection *connection,
+                      enum connection_close_reason reason)
+{
+    if (session->state == SESSION_OPENING) {
+        if (session->opening->connection == connection)
+            session->opening->connection = NULL;
+        return;
+    }
+    if (session->connection != connection)
+        return;
+    if (reason == CONNECTION_CLOSED_DISCONNECT)
+        opening_forget_will(hub, session);
+    detach(hub, session);
+    if (session_is_clean(session))
+        session_destroy(hub, session);
+    else
+        session_store_save(hub, session, on_saved, NULL);
+}
+
+/* The older connection goes before the new one is answered [MQTT-3.1.4-2]. */
+static void take_over(struct hub *hub, struct session *session)
+{
+    struct connection *older = session->connection;
+    hub->counters.takeovers++;
+    older->owner = NULL;
+    connection_close(hub->net, older, CONNECTION_CLOSED_TAKEN_OVER);
+    detach(hub, session);
+}
+
+/* The session of this client is in memory. True: it was dealt with; false: it is gone, make a new
+ * one. */
+static bool meet_existing(struct hub *hub, struct session *session, struct opening *opening)
+{
+    if (session->state == SESSION_OPENING) {
+        struct opening *waiting = session->opening;
+        struct connection *older = waiting->connection;
+        if (older != NULL) {
+            older->owner = NULL;
+            connection_close(hub->net, older, CONNECTION_CLOSED_TAKEN_OVER);
+        }
+        /* What is under way for the older one goes on for this one. */
+        waiting->connection = opening->connection;
+        waiting->keepalive_seconds = opening->keepalive_seconds;
+        waiting->is_clean = opening->is_clean;
+        if (session->will == NULL) {
+            struct record *will = waiting->will;
+            waiting->will = opening->will;
+            opening->will = will;
+        }
+        waiting->connection->owner = session;
+        destroy(hub, opening);
+        return true;
+    }
+    if (session->state == SESSION_ATTACHED)
+        take_over(hub, session);
+    if (opening->is_clean || session_is_clean(session)) {
+        session_store_delete(hub, session);
+        session_destroy(hub, session);
+        return false;
+    }
+    session->state = SESSION_OPENING;
+    attach_opening(session, opening);
+    opening->is_session_present = true;
+    store_will(hub, session);
+    return true;
+}
+
+static void begin(struct hub *hub, struct opening *opening, const struct mqtt_bytes *client_id,
+                  bool is_generated)
+{
+    struct session *session = session_find(hub, client_id->bytes, client_id->count);
+    if (session != NULL && meet_existing(hub, session, opening))
+        return;
+    session = session_create(hub, client_id->bytes, client_id->count);
+    if (session == NULL) {
+        refuse(hub, opening->connection, MQTT_CONNACK_UNAVAILABLE);
+        destroy(hub, opening);
+        return;
+    }
+    attach_opening(session, opening);
+    if (is_generated)
+        on_found(hub, session, NULL, SESSION_STORE_ABSENT);
+    else
+        session_store_look_up(hub, session, !opening->is_clean, on_found, NULL);
+}
+
+/* An id that nobody has and that is at home here; 32 hexadecimal digits. */
+static void generate_client_id(struct hub *hub, char out[33])
+{
+    static const char digits[] = "0123456789abcdef";
+    do {
+        for (uint32_t word = 0; word < 2; word++) {
+            uint64_t value = hub_random(hub);
+            for (uint32_t i = 0; i < 16; i++, value >>= 4)
+                out[word * 16 + i] = digits[value & 15];
+        }
+        out[32] = '\0';
+    } while (hub_home_shard(hub, out, 32) != hub->shard->index ||
+             session_find(hub, out, 32) != NULL);
+}
+
+static struct record *make_will(struct hub *hub, const struct mqtt_connect *connect)
+{
+    const struct record_source source = {
+        .topic = connect->will_topic.bytes,
+        .payload = connect->will_payload.bytes,
+        .topic_bytes = connect->will_topic.count,
+        .payload_bytes = connect->will_payload.count,
+        .flags =
+            (uint8_t)(connect->will_qos | (connect->will_retain ? RECORD_RETAIN : 0) | RECORD_WILL),
+    };
+    return record_create(hub->heap, &source);
+}
+
+static bool is_will_allowed(const struct hub *hub, const struct mqtt_connect *connect)
+{
+    const struct mqtt_bytes *topic = &connect->will_topic;
+    return mqtt_topic_is_valid(topic->bytes, topic->count) &&
+           topic->count <= hub->limits->topic_bytes_max &&
+           mqtt_topic_levels(topic->bytes, topic->count) <= hub->limits->topic_levels_max &&
+           !(topic->count >= 5 && memcmp(topic->bytes, "$SYS/", 5) == 0);
+}
+
+static struct opening *create(struct hub *hub, struct connection *connection,
+                              const struct mqtt_connect *connect)
+{
+    struct opening *opening = heap_zalloc(hub->heap, sizeof(*opening));
+    if (opening == NULL)
+        return NULL;
+    opening->connection = connection;
+    opening->is_clean = connect->is_clean;
+    opening->keepalive_seconds = connect->keepalive_seconds;
+    uint32_t longest = hub->net_limits->keepalive_seconds_max;
+    if (longest != 0 && (connect->keepalive_seconds == 0 || connect->keepalive_seconds > longest))
+        opening->keepalive_seconds = (uint16_t)longest;
+    if (connect->has_will) {
+        opening->will = make_will(hub, connect);
+        if (opening->will == NULL) {
+            destroy(hub, opening);
+            return NULL;
+        }
+    }
+    return opening;
+}
+
+/* The checks that need nothing but the packet. False: the connection was refused or closed. */
+static bool check(struct hub *hub, struct connection *connection,
+                  const struct mqtt_connect *connect)
+{
+    bool is_bad_id =
+        connect->client_id.count > hub->limits->client_id_bytes_max ||
+        (connect->client_id.count == 0 && (!connect->is_clean || connect->level < MQTT_3_1_1));
+    if (is_bad_id) { /* [MQTT-3.1.3-8] [MQTT-3.1.3-9] */
+        refuse(hub, connection, MQTT_CONNACK_BAD_CLIENT_ID);
+        return false;
+    }
+    if (connect->has_will && !is_will_allowed(hub, connect)) {
+        connection_close(hub->net, connection, CONNECTION_CLOSED_PROTOCOL);
+        return false;
+    }
+    uint32_t connections =
+        atomic_load_explicit(&hub->net_shared->connections, memory_order_relaxed);
+    if (connections >= hub->net_limits->connections_max) {
+        refuse(hub, connection, MQTT_CONNACK_UNAVAILABLE);
+        return false;
+    }
+    return true;
+}
+
+struct authorized {
+    struct hub *hub;
+    struct opening *opening;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t client_id_bytes;
+    bool is_generated;
+    char client_id[];
+};
+
+static void on_authorized(void *context, enum mqtt_connack_code code)
+{
+    struct authorized *waiting = context;
+    struct hub *hub = waiting->hub;
+    struct connection *connection = net_connection(hub->net, waiting->slot, waiting->generation);
+    bool is_there = connection != NULL && connection->state == CONNECTION_OPENING;
+    if (!is_there) {
+        destroy(hub, waiting->opening);
+    } else if (code != MQTT_CONNACK_ACCEPTED) {
+        refuse(hub, connection, code);
+        destroy(hub, waiting->opening);
+    } else {
+        const struct mqtt_bytes client_id = {(const unsigned char *)waiting->client_id,
+                                             waiting->client_id_bytes};
+        begin(hub, waiting->opening, &client_id, waiting->is_generated);
+    }
+    heap_free(hub->heap, waiting);
+}
+
+enum net_verdict opening_connect(struct hub *hub, struct connection *connection,
+                                 const struct mqtt_connect *connect)
+{
+    if (!check(hub, connection, connect))
+        return NET_CLOSE;
+    char generated[33];
+    struct mqtt_bytes client_id = connect->client_id;
+    bool is_generated = client_id.count == 0;
+    if (is_generated) { /* [MQTT-3.1.3-6] */
+        generate_client_id(hub, generated);
+        client_id = (struct mqtt_bytes){(const unsigned char *)generated, 32};
+    }
+    uint32_t home = hub_home_shard(hub, client_id.bytes, client_id.count);
+    if (home != hub->shard->index) {
+        net_move(hub->net, connection, home);
+        return NET_RETRY;
+    }
+    struct opening *opening = create(hub, connection, connect);
+    struct authorized *waiting =
+        opening == NULL ? NULL : heap_alloc(hub->heap, sizeof(*waiting) + client_id.count);
+    if (waiting == NULL) {
+        if (opening != NULL)
+            destroy(hub, opening);
+        refuse(hub, connection, MQTT_CONNACK_UNAVAILABLE);
+        return NET_CLOSE;
+    }
+    *waiting = (struct authorized){
+        .hub = hub,
+        .opening = opening,
+        .slot = connection->slot,
+        .generation = connection->generation,
+        .client_id_bytes = client_id.count,
+        .is_generated = is_generated,
+    };
+    memcpy(waiting->client_id, client_id.bytes, client_id.count);
+    authorizer_check(hub, connection, connect, on_authorized, waiting);
+    if (connection->state == CONNECTION_OPEN)
+        return NET_CONTINUE;
+    return connection->state == CONNECTION_CLOSING ? NET_CLOSE : NET_PAUSE;
+}
+
+void opening_abort(struct hub *hub, struct session *session)
+{
+    if (session->opening == NULL)
+        return;
+    if (session->will == session->opening->will)
+        session->will = NULL; /* lent for a write that will not be answered */
+    destroy(hub, session->opening);
+    session->opening = NULL;
+}

@@ -1,0 +1,463 @@
+/*
+ * The owner of partitions: appends, channels and hand-overs; see owner.h. Interest is in
+ * owner_interest.c, reads are in owner_read.c, retained values in retained_writer.c.
+ */
+#include "session/owner.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "session/hub.h"
+#include "session/hub_mail.h"
+#include "session/retained_writer.h"
+
+enum { CHANNEL_BYTES_MAX = 1 << 20, POSITION_TICKS = 1000 / SHARD_TICK_MS };
+
+/* A QoS 0 record that waits until a retained one of its topic is handed over. */
+struct owner_waiting {
+    struct owner_waiting *next;
+    struct record *record;
+};
+
+struct owner_partition *owner_partition(struct owner *owner, uint16_t partition)
+{
+    ps_assert(hub_owner_of(owner->hub, partition) == owner->hub->shard->index);
+    return &owner->partitions[partition / owner->hub->shard->count];
+}
+
+static int create_partition(struct owner *owner, struct owner_partition *partition, uint16_t number)
+{
+    partition->partition = number;
+    partition->channel = heap_zalloc(owner->hub->heap, sizeof(struct broker_pull));
+    if (partition->channel == NULL)
+        return -ENOMEM;
+    partition->channel->partition = number;
+    partition->channel->request.owner = owner;
+    return 0;
+}
+
+int owner_create(struct hub *hub, struct owner **out_owner)
+{
+    struct owner *owner = heap_zalloc(hub->heap, sizeof(*owner));
+    if (owner == NULL)
+        return -ENOMEM;
+    owner->hub = hub;
+    uint32_t shards = hub->shard->count;
+    owner->partition_count = (hub->partition_count + shards - 1 - hub->shard->index) / shards;
+    const struct topic_index_options options = {
+        .heap = hub->heap,
+        .seed = hub->shared->seed,
+        .topics_max = hub->limits->topics_max,
+        .filters_max = hub->limits->filters_max,
+    };
+    owner->partitions =
+        heap_zalloc(hub->heap, (owner->partition_count + 1) * sizeof(struct owner_partition));
+    if (owner->partitions == NULL || topic_index_init(&owner->index, &options) != 0) {
+        heap_free(hub->heap, owner->partitions);
+        heap_free(hub->heap, owner);
+        return -ENOMEM;
+    }
+    int status = retained_writer_create(owner, &owner->retained);
+    for (uint32_t i = 0; status == 0 && i < owner->partition_count; i++)
+        status = create_partition(owner, &owner->partitions[i],
+                                  (uint16_t)(i * shards + hub->shard->index));
+    if (status != 0) {
+        owner_destroy(owner);
+        return status;
+    }
+    *out_owner = owner;
+    return 0;
+}
+
+static bool drop_filter(void *context, struct filter *filter)
+{
+    struct filter ***at = context;
+    *(*at)++ = filter;
+    return true;
+}
+
+/* Every shard's interest goes. */
+static void drop_interest(struct owner *owner)
+{
+    uint64_t count = owner->index.filters.count;
+    if (count == 0)
+        return;
+    struct heap *heap = owner->hub->heap;
+    struct filter **filters = heap_alloc(heap, count * sizeof(struct filter *));
+    if (filters == NULL)
+        return;
+    struct filter **end = filters;
+    filter_iterate(&owner->index, drop_filter, &end);
+    for (struct filter **filter = filters; filter != end; filter++) {
+        if ((*filter)->is_active)
+            topic_index_deactivate(&owner->index, *filter);
+        (*filter)->shards = 0;
+        filter_release(&owner->index, *filter);
+    }
+    heap_free(heap, filters);
+}
+
+static void free_append(struct owner *owner, struct owner_append *append)
+{
+    for (uint32_t i = 0; i < append->append.count; i++)
+        record_release(owner->hub->heap, append->append.records[i]);
+    heap_free(owner->hub->heap, append);
+}
+
+void owner_destroy(struct owner *owner)
+{
+    if (owner == NULL)
+        return;
+    struct heap *heap = owner->hub->heap;
+    for (uint32_t i = 0; i < owner->partition_count; i++) {
+        if (owner->partitions[i].filling != NULL)
+            free_append(owner, owner->partitions[i].filling);
+        heap_free(heap, owner->partitions[i].channel);
+    }
+    while (owner->submits_first != NULL) {
+        struct owner_append *append = owner->submits_first;
+        owner->submits_first = append->next;
+        free_append(owner, append);
+    }
+    while (owner->waiting_first != NULL) {
+        struct owner_waiting *waiting = owner->waiting_first;
+        owner->waiting_first = waiting->next;
+        record_release(heap, waiting->record);
+        heap_free(heap, waiting);
+    }
+    retained_writer_destroy(owner->retained);
+    drop_interest(owner);
+    topic_index_deinit(&owner->index);
+    heap_free(heap, owner->partitions);
+    heap_free(heap, owner);
+}
+
+/* Shards that want this topic. */
+static uint64_t shards_interested(struct owner *owner, const struct record *record)
+{
+    const struct topic *topic = topic_resolve(&owner->index, (const char *)record_topic(record),
+                                              record->topic_bytes, record->topic_hash);
+    uint64_t shards = topic->exact == NULL ? 0 : topic->exact->shards;
+    for (uint32_t i = 0; i < topic->pattern_count; i++)
+        shards |= topic->patterns[i]->shards;
+    return shards;
+}
+
+static uint32_t weight_of(const struct record *record)
+{
+    return (uint32_t)record_memory_bytes(record->topic_bytes, record->fields_bytes,
+                                         record->payload_bytes);
+}
+
+/* A full mailbox: the shard reads the partition itself from this record on. */
+static void mark_late(struct owner *owner, struct owner_partition *partition, uint32_t shard,
+                      uint64_t sequence)
+{
+    partition->late_shards |= 1ULL << shard;
+    owner->counters.late_marks++;
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_LATE,
+        .partition = partition->partition,
+        .sequence = sequence,
+    };
+    hub_answer(owner->hub, shard, &mail);
+}
+
+void owner_hand_over(struct owner *owner, struct owner_partition *partition, struct record *record)
+{
+    uint64_t shards = shards_interested(owner, record) & ~partition->late_shards;
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_HANDOVER,
+        .partition = partition->partition,
+        .pointer = record,
+    };
+    while (shards != 0) {
+        uint32_t shard = (uint32_t)__builtin_ctzll(shards);
+        shards &= shards - 1;
+        record_acquire(record);
+        if (hub_post(owner->hub, shard, &mail, weight_of(record))) {
+            owner->counters.handovers++;
+            continue;
+        }
+        record_release(owner->hub->heap, record);
+        if (record->sequence == 0)
+            owner->hub->counters.dropped[HUB_DROP_MAILBOX]++;
+        else
+            mark_late(owner, partition, shard, record->sequence);
+    }
+}
+
+/* Whether a QoS 0 record must stay behind one of its topic that waits or is being appended. */
+static bool is_held_back(struct owner *owner, const struct owner_partition *partition)
+{
+    (void)owner;
+    return partition->retained_at_most_once != 0;
+}
+
+/* Takes over the record. */
+static void hold_back(struct owner *owner, struct record *record)
+{
+    struct heap *heap = owner->hub->heap;
+    struct owner_waiting *waiting =
+        owner->waiting_count < OWNER_WAITING_MAX ? heap_alloc(heap, sizeof(*waiting)) : NULL;
+    if (waiting == NULL) {
+        owner->hub->counters.dropped[HUB_DROP_WAITING]++;
+        record_release(heap, record);
+        return;
+    }
+    *waiting = (struct owner_waiting){.record = record};
+    if (owner->waiting_last == NULL)
+        owner->waiting_first = waiting;
+    else
+        owner->waiting_last->next = waiting;
+    owner->waiting_last = waiting;
+    owner->waiting_count++;
+}
+
+/* Lets go of what waited for this partition. */
+static void release_waiting(struct owner *owner, struct owner_partition *partition)
+{
+    struct owner_waiting *waiting = owner->waiting_first;
+    owner->waiting_first = NULL;
+    owner->waiting_last = NULL;
+    owner->waiting_count = 0;
+    while (waiting != NULL) {
+        struct owner_waiting *next = waiting->next;
+        struct record *record = waiting->record;
+        heap_free(owner->hub->heap, waiting);
+        if (record->partition == partition->partition) {
+            owner_hand_over(owner, partition, record);
+            record_release(owner->hub->heap, record);
+        } else {
+            hold_back(owner, record);
+        }
+        waiting = next;
+    }
+}
+
+/* QoS 0: no log, no answer. Takes over the record. */
+static void publish_at_most_once(struct owner *owner, struct owner_partition *partition,
+                                 struct record *record)
+{
+    struct hub *hub = owner->hub;
+    if (is_held_back(owner, partition)) {
+        hold_back(owner, record);
+        return;
+    }
+    hub->counters.relayed++;
+    broker_relay(hub->broker, partition->partition, &record, 1);
+    owner_hand_over(owner, partition, record);
+    record_release(hub->heap, record);
+}
+
+static void submit(struct owner *owner, struct owner_append *append)
+{
+    owner->counters.appends++;
+    if (owner->submits_first == NULL && broker_append(owner->hub->broker, &append->append) == 0)
+        return;
+    append->next = NULL;
+    if (owner->submits_last == NULL)
+        owner->submits_first = append;
+    else
+        owner->submits_last->next = append;
+    owner->submits_last = append;
+}
+
+static void on_appended(struct broker_append *done);
+
+/* The append that gathers for this partition; NULL: too many are under way. */
+static struct owner_append *filling(struct owner *owner, struct owner_partition *partition)
+{
+    struct owner_append *append = partition->filling;
+    if (append != NULL && append->append.count == BROKER_APPEND_MAX) {
+        partition->filling = NULL;
+        submit(owner, append);
+        append = NULL;
+    }
+    if (append != NULL)
+        return append;
+    if (owner->appends_under_way >= OWNER_APPENDS_MAX)
+        return NULL;
+    append = heap_alloc(owner->hub->heap, sizeof(*append));
+    if (append == NULL)
+        return NULL;
+    memset(&append->append.request, 0, sizeof(append->append.request));
+    append->append.on_done = on_appended;
+    append->append.partition = partition->partition;
+    append->append.count = 0;
+    append->append.request.owner = append;
+    append->owner = owner;
+    owner->appends_under_way++;
+    partition->filling = append;
+    return append;
+}
+
+bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail)
+{
+    struct record *record = mail->pointer;
+    struct owner_partition *partition = owner_partition(owner, record->partition);
+    bool is_retain = (record->flags & RECORD_RETAIN) != 0;
+    if (record_qos(record) == 0 && !is_retain) {
+        publish_at_most_once(owner, partition, record);
+        return true;
+    }
+    struct owner_append *append = filling(owner, partition);
+    if (append == NULL)
+        return false;
+    if (record_qos(record) == 0)
+        partition->retained_at_most_once++;
+    uint32_t index = append->append.count++;
+    append->append.records[index] = record;
+    append->publishers[index].session = mail->session;
+    append->publishers[index].position = mail->position;
+    append->publishers[index].shard = from_shard;
+    return true;
+}
+
+static void answer(struct owner *owner, const struct owner_append *append, uint32_t index)
+{
+    if (append->publishers[index].session.generation == 0)
+        return;
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_PUBLISH_ANSWER,
+        .status = (uint8_t)append->append.results[index].status,
+        .session = append->publishers[index].session,
+        .position = append->publishers[index].position,
+        .sequence = append->append.results[index].sequence,
+    };
+    hub_answer(owner->hub, append->publishers[index].shard, &mail);
+}
+
+/* Takes the answered records out of an append; those in doubt stay, in order. Result: how many
+ * stay. */
+static uint16_t settle(struct owner *owner, struct owner_append *append)
+{
+    struct hub *hub = owner->hub;
+    struct owner_partition *partition = owner_partition(owner, append->append.partition);
+    uint16_t kept = 0;
+    for (uint16_t i = 0; i < append->append.count; i++) {
+        struct record *record = append->append.records[i];
+        enum broker_status status = append->append.results[i].status;
+        if (status == BROKER_UNKNOWN) {
+            append->append.records[kept] = record;
+            append->publishers[kept++] = append->publishers[i];
+            continue;
+        }
+        if (status == BROKER_OK)
+            hub->counters.committed++;
+        else if (status == BROKER_DUPLICATE)
+            hub->counters.duplicates++;
+        else
+            hub->counters.rejected[HUB_REJECT_BROKER]++;
+        if (record_qos(record) == 0 && status != BROKER_OK &&
+            --partition->retained_at_most_once == 0)
+            release_waiting(owner, partition);
+        answer(owner, append, i);
+        record_release(hub->heap, record);
+    }
+    return kept;
+}
+
+static void on_appended(struct broker_append *done)
+{
+    struct owner_append *append = done->request.owner;
+    struct owner *owner = append->owner;
+    done->count = settle(owner, append);
+    if (done->count != 0) {
+        owner->counters.retries += done->count;
+        submit(owner, append);
+        return;
+    }
+    owner->appends_under_way--;
+    heap_free(owner->hub->heap, append);
+}
+
+/* A committed record, or one that another gateway relayed, came through the channel. */
+static void on_record(struct owner *owner, struct owner_partition *partition, struct record *record)
+{
+    if (record->topic_hash == 0) {
+        record->topic_hash = topic_index_hash(&owner->index, (const char *)record_topic(record),
+                                              record->topic_bytes);
+    }
+    if (record->flags & RECORD_RETAIN)
+        retained_writer_apply(owner->retained, record);
+    if (!(record->flags & RECORD_VALUE_ONLY))
+        owner_hand_over(owner, partition, record);
+    if (record->sequence != 0)
+        partition->handed_over = record->sequence;
+    if (record_qos(record) == 0 && record->sequence != 0 && partition->retained_at_most_once != 0 &&
+        --partition->retained_at_most_once == 0)
+        release_waiting(owner, partition);
+}
+
+static void on_channel(struct broker_pull *pull)
+{
+    struct owner *owner = pull->request.owner;
+    struct owner_partition *partition = owner_partition(owner, pull->partition);
+    partition->is_pulling = false;
+    if (pull->status != BROKER_OK)
+        return;
+    for (uint32_t i = 0; i < pull->count; i++)
+        on_record(owner, partition, pull->records[i]);
+    if (pull->next != 0 && pull->next - 1 > partition->handed_over)
+        partition->handed_over = pull->next - 1;
+}
+
+static void keep_pulling(struct owner *owner, struct owner_partition *partition)
+{
+    if (partition->is_pulling)
+        return;
+    struct broker_pull *pull = partition->channel;
+    pull->on_done = on_channel;
+    pull->from = partition->handed_over + 1;
+    pull->bytes_max = CHANNEL_BYTES_MAX;
+    pull->records_max = BROKER_PULL_RECORDS_MAX;
+    pull->wait = true;
+    partition->is_pulling = broker_pull(owner->hub->broker, pull) == 0;
+}
+
+/* Every shard learns how far each partition is, although nothing of it concerned it. */
+static void tell_positions(struct owner *owner)
+{
+    for (uint32_t i = 0; i < owner->partition_count; i++) {
+        const struct owner_partition *partition = &owner->partitions[i];
+        const struct hub_mail mail = {
+            .kind = HUB_MAIL_POSITION,
+            .partition = partition->partition,
+            .sequence = partition->handed_over,
+        };
+        for (uint32_t shard = 0; shard < owner->hub->shard->count; shard++) {
+            if (!(partition->late_shards & 1ULL << shard))
+                hub_post(owner->hub, shard, &mail, 0);
+        }
+    }
+}
+
+bool owner_step(struct owner *owner)
+{
+    struct hub *hub = owner->hub;
+    while (owner->submits_first != NULL) {
+        struct owner_append *append = owner->submits_first;
+        if (broker_append(hub->broker, &append->append) != 0)
+            break;
+        owner->submits_first = append->next;
+        if (owner->submits_first == NULL)
+            owner->submits_last = NULL;
+    }
+    for (uint32_t i = 0; i < owner->partition_count; i++) {
+        struct owner_partition *partition = &owner->partitions[i];
+        struct owner_append *append = partition->filling;
+        if (append != NULL) {
+            partition->filling = NULL;
+            submit(owner, append);
+        }
+        keep_pulling(owner, partition);
+    }
+    bool has_more = broker_turn(hub->broker, hub->shard->now_ns, hub->shard->wall_ms);
+    for (uint32_t i = 0; i < owner->partition_count; i++)
+        keep_pulling(owner, &owner->partitions[i]);
+    if (hub->shard->tick - owner->position_tick >= POSITION_TICKS) {
+        owner->position_tick = hub->shard->tick;
+        tell_positions(owner);
+    }
+    return has_more;
+}

@@ -1,0 +1,100 @@
+/*
+ * The owner of partitions: what a shard does for every shard of the gateway, for the partitions p
+ * with p mod S = its index. Appends, hands committed records over to the shards that want them,
+ * keeps interest, answers reads, and keeps retained values.
+ *
+ * Rules: 1. everything for one shard leaves in one FIFO; 2. a record is handed over when it is
+ * committed, or relayed at QoS 0, in the partition's order; 3. the owner never waits for a shard: a
+ * full mailbox makes that shard late in the partition, and until its own read has met what was
+ * handed over, it gets nothing of that partition and no answer that says "up to the tail".
+ *
+ * Owner and thread: one shard's hub.
+ */
+#ifndef PENSTOCK_SESSION_OWNER_H
+#define PENSTOCK_SESSION_OWNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker_client/broker.h"
+#include "core/pool.h"
+#include "session/topic_index.h"
+
+struct hub;
+struct hub_mail;
+struct interest_request;
+struct late_read;
+struct retained_read;
+
+enum {
+    OWNER_APPENDS_MAX = 256, /* appends under way, over all partitions */
+    OWNER_WAITING_MAX = 1024 /* QoS 0 records behind an unfinished retained one, per owner */
+};
+
+/* Records of one partition on their way into the log, and who waits for their answers. */
+struct owner_append {
+    struct broker_append append;
+    struct owner *owner;
+    struct owner_append *next;
+    struct {
+        struct pool_handle session; /* generation 0: nobody waits */
+        uint32_t position;
+        uint32_t shard;
+    } publishers[BROKER_APPEND_MAX];
+};
+
+struct owner_partition {
+    uint64_t handed_over;         /* every record up to here was handed over */
+    uint64_t late_shards;         /* bit per shard */
+    struct owner_append *filling; /* gathers this turn's records */
+    struct broker_pull *channel;
+    uint32_t retained_at_most_once; /* QoS 0 retained records in progress */
+    uint16_t partition;
+    bool is_pulling;
+};
+
+struct owner_counters {
+    uint64_t appends;
+    uint64_t retries;   /* records repeated after BROKER_UNKNOWN */
+    uint64_t handovers; /* mails */
+    uint64_t late_marks;
+    uint64_t retained_writes;
+    uint64_t retained_failures;
+};
+
+struct owner {
+    struct hub *hub;
+    struct topic_index index;           /* filters to shards */
+    struct owner_partition *partitions; /* those that it owns, p / S */
+    uint32_t partition_count;
+    uint32_t appends_under_way;
+    struct owner_append *submits_first; /* refused by a full queue: again next turn */
+    struct owner_append *submits_last;
+    struct owner_waiting *waiting_first; /* QoS 0 behind a retained one */
+    struct owner_waiting *waiting_last;
+    uint32_t waiting_count;
+    uint32_t position_tick;
+    struct retained_writer *retained;
+    struct owner_counters counters;
+};
+
+int owner_create(struct hub *hub, struct owner **out_owner);
+void owner_destroy(struct owner *owner);
+
+/* A publish came. Takes over its record. False: the broker is behind; the mail is to be given
+ * again. */
+bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail);
+
+void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop);
+void owner_read(struct owner *owner, struct late_read *read);
+
+/* Submits what was gathered, keeps the channels pulling, tells positions. True: more to do at once.
+ */
+bool owner_step(struct owner *owner);
+
+struct owner_partition *owner_partition(struct owner *owner, uint16_t partition);
+
+/* Hands a record over to the shards that want it; takes a reference per shard. */
+void owner_hand_over(struct owner *owner, struct owner_partition *partition, struct record *record);
+
+#endif

@@ -1,0 +1,59 @@
+/*
+ * The owner's side of interest; see interest.h. An owner's index holds each filter once, with a bit
+ * for each shard that wants it and one reference while any bit is set.
+ */
+#include "core/base.h"
+#include "session/hub.h"
+#include "session/hub_mail.h"
+#include "session/interest.h"
+#include "session/owner.h"
+
+static void add(struct owner *owner, const struct interest_filter *wanted, uint64_t shard_bit)
+{
+    struct filter *filter = NULL;
+    if (filter_acquire(&owner->index, wanted->text, wanted->bytes, &filter) != 0) {
+        owner->hub->counters.store_failures++;
+        return;
+    }
+    if (filter->shards == 0)
+        topic_index_activate(&owner->index, filter);
+    else
+        filter_release(&owner->index, filter); /* the reference of its first shard stays */
+    filter->shards |= shard_bit;
+}
+
+static void drop(struct owner *owner, const struct interest_filter *unwanted, uint64_t shard_bit)
+{
+    struct filter *filter = filter_find(&owner->index, unwanted->text, unwanted->bytes);
+    if (filter == NULL || !(filter->shards & shard_bit))
+        return;
+    filter->shards &= ~shard_bit;
+    if (filter->shards != 0)
+        return;
+    topic_index_deactivate(&owner->index, filter);
+    filter_release(&owner->index, filter);
+}
+
+void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop)
+{
+    struct hub *hub = owner->hub;
+    uint64_t shard_bit = 1ULL << request->from_shard;
+    for (uint32_t i = 0; i < request->count; i++) {
+        const struct interest_filter *filter = &request->filters[i];
+        if (is_drop)
+            drop(owner, filter, shard_bit);
+        else
+            add(owner, filter, shard_bit);
+    }
+    /* The committed tail: what the driver has committed and the channel has not brought yet lies
+     * below it. */
+    for (uint32_t i = 0; !is_drop && i < owner->partition_count; i++) {
+        const struct owner_partition *partition = &owner->partitions[i];
+        request->from[partition->partition] = partition->handed_over + 1;
+    }
+    const struct hub_mail mail = {
+        .kind = is_drop ? HUB_MAIL_INTEREST_DROPPED : HUB_MAIL_INTEREST_ANSWER,
+        .pointer = request,
+    };
+    hub_answer(hub, request->from_shard, &mail);
+}

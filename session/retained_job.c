@@ -1,0 +1,278 @@
+/*
+ * Retained values on the shard's side; see retained_job.h.
+ *
+ * A job is a list of filters; the first one is worked on: partition by partition, page by page. A
+ * page's records wait in the read until the window takes them.
+ */
+#include "session/retained_job.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "session/catch_up.h"
+#include "session/delivery.h"
+#include "session/filter.h"
+#include "session/hub.h"
+#include "session/hub_mail.h"
+#include "session/interest.h"
+#include "session/retained_read.h"
+#include "session/session.h"
+#include "session/window.h"
+
+struct retained_due {
+    struct retained_due *next;
+    struct filter *filter; /* with a reference */
+    struct starts *starts; /* with a reference; NULL: everything */
+    uint8_t qos;
+};
+
+struct retained_job {
+    struct retained_due *first;
+    struct retained_due *last;
+    struct retained_read *page; /* came, and is not all delivered */
+    uint32_t page_position;
+    uint32_t partition; /* of the first filter, worked on */
+    bool is_asking;     /* a read is under way */
+    uint32_t serial;    /* of the read that is under way */
+    uint32_t after_bytes;
+    unsigned char after[BROKER_KEY_BYTES_MAX];
+};
+
+static void free_page(struct hub *hub, struct retained_read *read, uint32_t from)
+{
+    for (uint32_t i = from; i < read->record_count; i++)
+        record_release(hub->heap, read->records[i]);
+    heap_free(hub->heap, read);
+}
+
+static void free_due(struct hub *hub, struct retained_due *due)
+{
+    filter_release(&hub->index, due->filter);
+    starts_release(hub, due->starts);
+    heap_free(hub->heap, due);
+}
+
+/* The first filter is done with. The job goes with the last one. */
+static void drop_first(struct hub *hub, struct session *session)
+{
+    struct retained_job *job = session->retained;
+    struct retained_due *due = job->first;
+    job->first = due->next;
+    if (job->first == NULL)
+        job->last = NULL;
+    job->partition = 0;
+    job->after_bytes = 0;
+    if (job->page != NULL)
+        free_page(hub, job->page, job->page_position);
+    job->page = NULL;
+    job->is_asking = false; /* an answer that still comes is not the one that is waited for */
+    free_due(hub, due);
+    if (job->first == NULL) {
+        heap_free(hub->heap, job);
+        session->retained = NULL;
+    }
+}
+
+void retained_job_abort(struct hub *hub, struct session *session)
+{
+    while (session->retained != NULL)
+        drop_first(hub, session);
+}
+
+void retained_job_add(struct hub *hub, struct session *session, struct filter *filter,
+                      struct starts *starts, uint8_t qos)
+{
+    struct retained_due *due = heap_zalloc(hub->heap, sizeof(*due));
+    if (session->retained == NULL && due != NULL)
+        session->retained = heap_zalloc(hub->heap, sizeof(*session->retained));
+    if (session->retained != NULL && session->retained->serial == 0)
+        session->retained->serial = (uint32_t)hub_random(hub) | 1;
+    struct retained_job *job = session->retained;
+    if (due == NULL || job == NULL) {
+        heap_free(hub->heap, due);
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+        return;
+    }
+    due->filter = filter;
+    filter_retain(filter);
+    due->starts = starts;
+    if (starts != NULL)
+        starts->references++;
+    due->qos = qos;
+    if (job->last == NULL)
+        job->first = due;
+    else
+        job->last->next = due;
+    job->last = due;
+    catch_up_schedule(hub, session);
+}
+
+static bool ask(struct hub *hub, struct session *session)
+{
+    struct retained_job *job = session->retained;
+    const struct filter *filter = job->first->filter;
+    struct retained_read *read = heap_zalloc(hub->heap, sizeof(*read) + filter->bytes);
+    if (read == NULL)
+        return false;
+    read->session = session->handle;
+    read->from_shard = hub->shard->index;
+    read->partition = (uint16_t)job->partition;
+    read->after_bytes = job->after_bytes;
+    memcpy(read->after, job->after, job->after_bytes);
+    read->filter_bytes = filter->bytes;
+    memcpy(read->filter, filter->text, filter->bytes);
+    job->is_asking = true;
+    read->serial = ++job->serial;
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_RETAINED,
+        .partition = read->partition,
+        .pointer = read,
+    };
+    hub_request(hub, hub_owner_of(hub, read->partition), &mail);
+    return true;
+}
+
+/* Delivers one value. False: the window or the send memory is full. */
+static bool deliver(struct hub *hub, struct session *session, struct record *record)
+{
+    const struct retained_due *due = session->retained->first;
+    bool comes_live =
+        due->starts != NULL && record->sequence >= due->starts->from[record->partition];
+    if (comes_live)
+        return true;
+    uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), due->qos);
+    if (!delivery_is_open(hub, session))
+        return false;
+    bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
+                            : delivery_send(hub, session, record, qos, due->filter);
+    hub->counters.retained += is_sent;
+    return is_sent;
+}
+
+/* False: it has to wait. */
+static bool deliver_page(struct hub *hub, struct session *session)
+{
+    struct retained_job *job = session->retained;
+    struct retained_read *page = job->page;
+    while (job->page_position < page->record_count) {
+        struct record *record = page->records[job->page_position];
+        if (!deliver(hub, session, record)) {
+            if (session->connection->state == CONNECTION_OPEN && session->connection->send != NULL)
+                connection_notify_drained(hub->net, session->connection);
+            return false;
+        }
+        record_release(hub->heap, record);
+        job->page_position++;
+    }
+    job->page = NULL;
+    if (page->is_last) {
+        job->partition++;
+        job->after_bytes = 0;
+    } else {
+        job->after_bytes = page->after_bytes;
+        memcpy(job->after, page->after, page->after_bytes);
+    }
+    heap_free(hub->heap, page);
+    return true;
+}
+
+bool retained_job_run(struct hub *hub, struct session *session)
+{
+    struct retained_job *job = session->retained;
+    if (job->is_asking || (job->page != NULL && !deliver_page(hub, session)))
+        return false;
+    while (job->partition < hub->partition_count &&
+           !interest_concerns(hub, job->first->filter, (uint16_t)job->partition))
+        job->partition++;
+    if (job->partition < hub->partition_count)
+        return !ask(hub, session);
+    drop_first(hub, session);
+    return session->retained != NULL;
+}
+
+void retained_job_on_page(struct hub *hub, struct retained_read *read)
+{
+    struct session *session = session_get(hub, read->session);
+    struct retained_job *job = session == NULL ? NULL : session->retained;
+    bool is_awaited = job != NULL && job->is_asking && job->serial == read->serial;
+    if (!is_awaited || read->is_failed) {
+        free_page(hub, read, 0);
+        if (is_awaited) {
+            job->is_asking = false;
+            catch_up_schedule(hub, session);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < read->record_count; i++) {
+        struct record *record = read->records[i];
+        record->topic_hash =
+            topic_index_hash(&hub->index, (const char *)record_topic(record), record->topic_bytes);
+    }
+    job->is_asking = false;
+    job->page = read;
+    job->page_position = 0;
+    catch_up_schedule(hub, session);
+}
+
+void retained_job_forget(struct hub *hub, struct session *session, const struct filter *filter)
+{
+    if (session->retained == NULL)
+        return;
+    struct retained_due *due = session->retained->first->next;
+    struct retained_due *previous = session->retained->first;
+    while (due != NULL) {
+        struct retained_due *next = due->next;
+        if (due->filter == filter) {
+            previous->next = next;
+            if (session->retained->last == due)
+                session->retained->last = previous;
+            free_due(hub, due);
+        } else {
+            previous = due;
+        }
+        due = next;
+    }
+    if (session->retained->first->filter == filter)
+        drop_first(hub, session);
+}
+
+static void mark(const struct session *session, const struct filter *filter)
+{
+    struct subscription *subscription = session_subscription(session, filter);
+    if (subscription != NULL)
+        subscription->flags |= SUBSCRIPTION_RETAINED_DUE;
+}
+
+void retained_job_detach(struct hub *hub, struct session *session)
+{
+    const struct retained_due *due = session->retained == NULL ? NULL : session->retained->first;
+    for (; due != NULL; due = due->next)
+        mark(session, due->filter);
+    retained_job_abort(hub, session);
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
+        struct window_entry *entry = &session->window->entries[i];
+        if (entry->state == WINDOW_FREE || entry->filter == NULL)
+            continue;
+        mark(session, entry->filter);
+        filter_release(&hub->index, entry->filter);
+        if (entry->state == WINDOW_RELEASED) {
+            /* Received: only its PUBREL is sent again. */
+            entry->filter = NULL;
+            entry->sequence = UINT64_MAX;
+            continue;
+        }
+        window_release(session->window, entry);
+        hub->counters.in_flight--;
+    }
+}
+
+void retained_job_resume(struct hub *hub, struct session *session)
+{
+    struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        if (!(subscription->flags & SUBSCRIPTION_RETAINED_DUE))
+            continue;
+        subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
+        retained_job_add(hub, session, subscription->filter, subscription->starts,
+                         subscription->qos);
+    }
+}

@@ -1,0 +1,213 @@
+/*
+ * Sessions and their subscriptions; see session.h.
+ */
+#include "session/session.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "session/catch_up.h"
+#include "session/delivery.h"
+#include "session/hub.h"
+#include "session/inbound.h"
+#include "session/interest.h"
+#include "session/opening.h"
+#include "session/resend.h"
+#include "session/retained_job.h"
+#include "session/session_store.h"
+#include "session/window.h"
+
+struct client_key {
+    const void *bytes;
+    uint32_t count;
+};
+
+static bool matches_client(const void *item, const void *key)
+{
+    const struct session *session = item;
+    const struct client_key *client = key;
+    return session->client_id_bytes == client->count &&
+           memcmp(session->client_id, client->bytes, client->count) == 0;
+}
+
+struct session *session_find(const struct hub *hub, const void *client_id, uint32_t bytes)
+{
+    const struct client_key key = {client_id, bytes};
+    uint64_t hash = topic_index_hash(&hub->index, client_id, bytes);
+    return table_find(&hub->sessions, hash, matches_client, &key);
+}
+
+struct session *session_create(struct hub *hub, const void *client_id, uint32_t bytes)
+{
+    struct pool_handle handle;
+    struct session *session = pool_acquire(&hub->session_pool, &handle);
+    if (session == NULL)
+        return NULL;
+    session->handle = handle;
+    session->hash = topic_index_hash(&hub->index, client_id, bytes);
+    session->client_id = heap_alloc(hub->heap, bytes + 1);
+    if (session->client_id == NULL || table_insert(&hub->sessions, session->hash, session) != 0) {
+        heap_free(hub->heap, session->client_id);
+        pool_release(&hub->session_pool, handle.index);
+        return NULL;
+    }
+    memcpy(session->client_id, client_id, bytes);
+    session->client_id[bytes] = '\0';
+    session->client_id_bytes = (uint16_t)bytes;
+    session->state = SESSION_OPENING;
+    hub->counters.sessions++;
+    return session;
+}
+
+struct session *session_get(const struct hub *hub, struct pool_handle handle)
+{
+    return pool_get(&hub->session_pool, handle);
+}
+
+/* Takes the session out of the hub's list of those that can catch up. */
+static void leave_late_list(struct hub *hub, struct session *session)
+{
+    if (!(session->flags & SESSION_IN_LATE))
+        return;
+    uint32_t *link = &hub->late_first;
+    uint32_t previous = 0;
+    while (*link != session->handle.index + 1) {
+        previous = *link;
+        link = &((struct session *)pool_at(&hub->session_pool, *link - 1))->next_late;
+    }
+    *link = session->next_late;
+    if (hub->late_last == session->handle.index + 1)
+        hub->late_last = previous;
+    session->flags &= (uint8_t)~SESSION_IN_LATE;
+}
+
+static void leave_retry_list(struct hub *hub, struct session *session)
+{
+    if (!(session->flags & SESSION_IN_RETRY))
+        return;
+    uint32_t *link = &hub->retry_first;
+    while (*link != session->handle.index + 1)
+        link = &((struct session *)pool_at(&hub->session_pool, *link - 1))->next_retry;
+    *link = session->next_retry;
+    session->flags &= (uint8_t)~SESSION_IN_RETRY;
+}
+
+void session_destroy(struct hub *hub, struct session *session)
+{
+    leave_late_list(hub, session);
+    leave_retry_list(hub, session);
+    catch_up_clear(hub, session);
+    resend_abort(hub, session);
+    retained_job_abort(hub, session);
+    while (session->subscriptions != NULL)
+        session_unsubscribe(hub, session, session->subscriptions);
+    hub->counters.in_flight -= window_count(session->window);
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
+        struct window_entry *entry = &session->window->entries[i];
+        if (entry->state != WINDOW_FREE && entry->filter != NULL)
+            filter_release(&hub->index, entry->filter);
+    }
+    heap_free(hub->heap, session->window);
+    inbound_destroy(hub, session);
+    session_store_destroy(hub, session);
+    if (session->will != NULL)
+        record_release(hub->heap, session->will);
+    bool was_there = table_remove(&hub->sessions, session->hash, session);
+    ps_assert(was_there);
+    heap_free(hub->heap, session->client_id);
+    pool_release(&hub->session_pool, session->handle.index);
+    hub->counters.sessions--;
+}
+
+struct starts *starts_create(struct hub *hub, uint64_t from)
+{
+    struct starts *starts =
+        heap_alloc(hub->heap, sizeof(*starts) + hub->partition_count * sizeof(uint64_t));
+    if (starts == NULL)
+        return NULL;
+    starts->references = 1;
+    starts->missing = 0;
+    for (uint32_t p = 0; p < hub->partition_count; p++)
+        starts->from[p] = from;
+    return starts;
+}
+
+void starts_release(struct hub *hub, struct starts *starts)
+{
+    if (starts != NULL && --starts->references == 0)
+        heap_free(hub->heap, starts);
+}
+
+struct subscription *session_subscription(const struct session *session,
+                                          const struct filter *filter)
+{
+    /* The shorter of the two lists that the subscription stands in. */
+    if (filter->subscriber_count < session->subscription_count) {
+        struct subscription *subscription = filter->subscribers;
+        while (subscription != NULL && subscription->session != session->handle.index)
+            subscription = subscription->next_of_filter;
+        return subscription;
+    }
+    struct subscription *subscription = session->subscriptions;
+    while (subscription != NULL && subscription->filter != filter)
+        subscription = subscription->next_of_session;
+    return subscription;
+}
+
+struct subscription *session_subscribe(struct hub *hub, struct session *session,
+                                       struct filter *filter, struct starts *starts, uint8_t qos)
+{
+    struct pool_handle handle;
+    struct subscription *subscription = pool_acquire(&hub->subscription_pool, &handle);
+    if (subscription == NULL)
+        return NULL;
+    subscription->index = handle.index;
+    subscription->session = session->handle.index;
+    subscription->filter = filter;
+    subscription->starts = starts;
+    if (starts != NULL)
+        starts->references++;
+    subscription->qos = qos;
+    subscription->next_of_session = session->subscriptions;
+    session->subscriptions = subscription;
+    session->subscription_count++;
+    struct subscription *first = filter->subscribers;
+    subscription->next_of_filter = first;
+    if (first != NULL)
+        first->previous_of_filter = subscription;
+    filter->subscribers = subscription;
+    if (filter->subscriber_count++ == 0)
+        topic_index_activate(&hub->index, filter);
+    hub->counters.subscriptions++;
+    return subscription;
+}
+
+static void leave_filter(struct hub *hub, struct subscription *subscription)
+{
+    struct filter *filter = subscription->filter;
+    if (subscription->previous_of_filter == NULL)
+        filter->subscribers = subscription->next_of_filter;
+    else
+        subscription->previous_of_filter->next_of_filter = subscription->next_of_filter;
+    if (subscription->next_of_filter != NULL)
+        subscription->next_of_filter->previous_of_filter = subscription->previous_of_filter;
+    if (--filter->subscriber_count == 0) {
+        topic_index_deactivate(&hub->index, filter);
+        interest_drop(hub, filter);
+    }
+    filter_release(&hub->index, filter);
+}
+
+void session_unsubscribe(struct hub *hub, struct session *session,
+                         struct subscription *subscription)
+{
+    delivery_forget(hub, subscription);
+    struct subscription **link = &session->subscriptions;
+    while (*link != subscription)
+        link = &(*link)->next_of_session;
+    *link = subscription->next_of_session;
+    session->subscription_count--;
+    leave_filter(hub, subscription);
+    starts_release(hub, subscription->starts);
+    pool_release(&hub->subscription_pool, subscription->index);
+    hub->counters.subscriptions--;
+}

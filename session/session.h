@@ -1,0 +1,136 @@
+/*
+ * A session: what a ClientId owns. Its record lives in its home shard's pool while it is open or
+ * being written; what a durable session is without a connection stands in the broker's key-value
+ * store.
+ *
+ *   OPENING --accepted--> ATTACHED --connection ends--> (clean) gone
+ *      ^  \--refused--> gone                       \--> (durable) SAVING --written--> gone
+ *      |                                                   |
+ *      +---- not in memory: the store is read              +--CONNECT--> ATTACHED
+ *
+ * Owner and thread: its home shard's hub.
+ */
+#ifndef PENSTOCK_SESSION_SESSION_H
+#define PENSTOCK_SESSION_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker_client/record.h"
+#include "core/pool.h"
+
+struct connection;
+struct cursor;
+struct filter;
+struct hub;
+struct inbound;
+struct opening;
+struct resend;
+struct retained_job;
+struct starts;
+struct stored_session;
+struct window;
+
+enum session_state { SESSION_OPENING, SESSION_ATTACHED, SESSION_SAVING };
+
+enum session_flags {
+    SESSION_CLEAN = 1,
+    SESSION_IN_LATE = 2,     /* in the hub's list of sessions that can catch up */
+    SESSION_IN_RETRY = 4,    /* its connection waits for room in a mailbox */
+    SESSION_INBOUND_FULL = 8 /* its connection waits for answers to its publishes */
+};
+
+struct session {
+    struct pool_handle handle;
+    uint64_t hash; /* of the client id, seeded */
+    char *client_id;
+    struct connection *connection; /* NULL: none */
+    struct subscription *subscriptions;
+    struct cursor *cursors; /* partitions in which it is not simply live */
+    struct window *window;  /* NULL: nothing is in flight */
+    struct inbound *inbound;
+    struct stored_session *stored; /* durable sessions */
+    struct retained_job *retained;
+    struct resend *resend;
+    struct opening *opening;
+    struct record *will;
+    uint64_t generation; /* of QoS 2 packet ids; never reused within the session */
+    uint32_t subscription_count;
+    uint32_t subscribe_jobs; /* SUBSCRIBEs whose SUBACK is due */
+    uint32_t job;            /* fan-out stamp */
+    uint32_t next_late;
+    uint32_t next_retry;
+    uint16_t client_id_bytes;
+    uint16_t next_packet_id; /* where the window goes on that is made next */
+    uint8_t job_qos;
+    uint8_t state; /* enum session_state */
+    uint8_t flags;
+};
+
+/* From which sequences on a subscription holds; shared by the filters of one SUBSCRIBE. */
+struct starts {
+    uint32_t references;
+    uint32_t missing; /* owners that have not answered */
+    uint64_t from[];  /* by partition; UINT64_MAX: not known yet, so nothing is delivered */
+};
+
+enum subscription_flags { SUBSCRIPTION_RETAINED_DUE = 1 };
+
+struct subscription {
+    struct subscription *next_of_session;
+    struct subscription *next_of_filter;
+    struct subscription *previous_of_filter;
+    struct filter *filter;
+    struct starts *starts; /* NULL: every sequence that can still come */
+    uint32_t session;      /* index */
+    uint32_t index;        /* of this subscription, in its pool */
+    uint16_t block;        /* durable sessions: the store's block that holds it */
+    uint8_t qos;           /* granted */
+    uint8_t flags;
+};
+
+/* A new session in state OPENING, in the hub's table. NULL: sessions_max or memory. */
+struct session *session_create(struct hub *hub, const void *client_id, uint32_t bytes);
+
+/* Gives back everything: subscriptions (and with the last one the interest), window, cursors,
+ * memory. The connection, if any, is left to the caller. */
+void session_destroy(struct hub *hub, struct session *session);
+
+struct session *session_find(const struct hub *hub, const void *client_id, uint32_t bytes);
+
+static inline bool session_is_clean(const struct session *session)
+{
+    return (session->flags & SESSION_CLEAN) != 0;
+}
+
+/* The session of a handle, or NULL when it is gone. */
+struct session *session_get(const struct hub *hub, struct pool_handle handle);
+
+/* The subscription of this session to this filter, or NULL. */
+struct subscription *session_subscription(const struct session *session,
+                                          const struct filter *filter);
+
+/* Adds one (session and filter do not know each other yet); takes over a reference to `filter` and
+ * acquires one to `starts`. NULL: memory is out, nothing was taken. */
+struct subscription *session_subscribe(struct hub *hub, struct session *session,
+                                       struct filter *filter, struct starts *starts, uint8_t qos);
+
+/* Removes it. The filter's reference goes; when it was its last subscriber the owners are told. */
+void session_unsubscribe(struct hub *hub, struct session *session,
+                         struct subscription *subscription);
+
+struct starts *starts_create(struct hub *hub, uint64_t from);
+void starts_release(struct hub *hub, struct starts *starts);
+
+/* False while a record of this partition and sequence (0: relayed) lies before the subscription's
+ * start. */
+static inline bool subscription_covers(const struct subscription *subscription,
+                                       const struct record *record)
+{
+    if (subscription->starts == NULL)
+        return true;
+    uint64_t from = subscription->starts->from[record->partition];
+    return record->sequence == 0 ? from != UINT64_MAX : record->sequence >= from;
+}
+
+#endif

@@ -1,0 +1,302 @@
+/*
+ * Stored forms of a durable session; see session_record.h.
+ *
+ * own:    format u8, number 2 x u64, epoch u64, generation u64, blocks u16, filled u16, next packet
+ * id u16, partitions u16, position u64 each; in flight u16, each: packet id u16, partition u16,
+ * state u8, qos u8, sequence u64, in the order sent; open inbound ids u32, each: packet id u16,
+ * generation u64 block:  format u8, partitions u16, filters u16, each: qos u8, flags u8, has starts
+ * u8, starts u64 each, text with its length u16
+ */
+#include "session/session_record.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "core/wire.h"
+#include "session/catch_up.h"
+#include "session/hub.h"
+#include "session/inbound.h"
+#include "session/session.h"
+#include "session/session_store.h"
+#include "session/window.h"
+
+enum {
+    OWN_FIXED_BYTES = 1 + 16 + 8 + 8 + 2 + 2 + 2 + 2,
+    IN_FLIGHT_BYTES = 2 + 2 + 1 + 1 + 8,
+    INBOUND_BYTES = 2 + 8,
+    BLOCK_FIXED_BYTES = 1 + 2 + 2,
+    FILTER_FIXED_BYTES = 1 + 1 + 1 + 2
+};
+
+/* Retained values in flight are not stored: the filter is marked, and the values are sent again. */
+static bool is_stored_entry(const struct window_entry *entry)
+{
+    return entry->state != WINDOW_FREE && entry->sequence != 0;
+}
+
+static uint32_t in_flight_count(const struct session *session)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++)
+        count += is_stored_entry(&session->window->entries[i]);
+    return count;
+}
+
+static uint32_t inbound_count(const struct session *session)
+{
+    return session->inbound == NULL ? 0 : session->inbound->open_count;
+}
+
+size_t session_record_own_bytes(const struct hub *hub, const struct session *session)
+{
+    return OWN_FIXED_BYTES + hub->partition_count * sizeof(uint64_t) + 2 +
+           (size_t)in_flight_count(session) * IN_FLIGHT_BYTES + 4 +
+           (size_t)inbound_count(session) * INBOUND_BYTES;
+}
+
+/* Writes entries in the order in which they were sent: the smallest order above the last one, each
+ * time. */
+static void encode_in_flight(const struct session *session, struct wire_writer *writer)
+{
+    uint32_t count = in_flight_count(session);
+    wire_write_u16(writer, (uint16_t)count);
+    const struct window *window = session->window;
+    uint32_t last_age = UINT32_MAX;
+    for (uint32_t written = 0; written < count; written++) {
+        const struct window_entry *oldest = NULL;
+        uint32_t oldest_age = 0;
+        for (uint32_t i = 0; i < window->capacity; i++) {
+            const struct window_entry *entry = &window->entries[i];
+            uint32_t age = window->next_order - entry->order;
+            if (is_stored_entry(entry) && age < last_age && age > oldest_age) {
+                oldest = entry;
+                oldest_age = age;
+            }
+        }
+        ps_assert(oldest != NULL);
+        last_age = oldest_age;
+        wire_write_u16(writer, oldest->packet_id);
+        wire_write_u16(writer, oldest->partition);
+        wire_write_u8(writer, oldest->state);
+        wire_write_u8(writer, oldest->qos);
+        wire_write_u64(writer, oldest->sequence);
+    }
+}
+
+static void encode_inbound(void *context, uint16_t packet_id, uint64_t generation)
+{
+    wire_write_u16(context, packet_id);
+    wire_write_u64(context, generation);
+}
+
+void session_record_own_encode(const struct hub *hub, const struct session *session, void *out,
+                               size_t bytes)
+{
+    const struct stored_session *stored = session->stored;
+    struct wire_writer writer;
+    wire_writer_init(&writer, out, bytes);
+    wire_write_u8(&writer, SESSION_STORE_FORMAT);
+    wire_write_u64(&writer, stored->number.high);
+    wire_write_u64(&writer, stored->number.low);
+    wire_write_u64(&writer, stored->epoch);
+    wire_write_u64(&writer, session->generation);
+    wire_write_u16(&writer, stored->block_count);
+    wire_write_u16(&writer, stored->last_filled);
+    uint16_t next_packet_id =
+        session->window == NULL ? session->next_packet_id : session->window->next_packet_id;
+    wire_write_u16(&writer, next_packet_id);
+    wire_write_u16(&writer, hub->partition_count);
+    for (uint32_t p = 0; p < hub->partition_count; p++)
+        wire_write_u64(&writer, catch_up_position(hub, session, (uint16_t)p));
+    encode_in_flight(session, &writer);
+    wire_write_u32(&writer, inbound_count(session));
+    inbound_iterate(session, encode_inbound, &writer);
+    ps_assert(writer.fault == WIRE_FAULT_NONE && wire_writer_left(&writer) == 0);
+}
+
+static int decode_in_flight(struct hub *hub, struct session *session, struct wire_reader *reader)
+{
+    uint16_t count = wire_read_u16(reader);
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t packet_id = wire_read_u16(reader);
+        uint16_t partition = wire_read_u16(reader);
+        uint8_t state = wire_read_u8(reader);
+        uint8_t qos = wire_read_u8(reader);
+        uint64_t sequence = wire_read_u64(reader);
+        bool is_valid = reader->fault == WIRE_FAULT_NONE && packet_id != 0 &&
+                        (state == WINDOW_PUBLISHED || state == WINDOW_RELEASED) &&
+                        partition < hub->partition_count && sequence != 0 &&
+                        window_find(session->window, packet_id) == NULL;
+        if (!is_valid)
+            return -EBADMSG;
+        struct window_entry *entry =
+            window_put(hub->heap, &session->window, hub->limits->window_max, packet_id);
+        if (entry == NULL)
+            return -ENOMEM;
+        entry->partition = partition;
+        entry->state = state;
+        entry->qos = qos;
+        entry->sequence = sequence;
+        hub->counters.in_flight++;
+    }
+    return 0;
+}
+
+static int decode_inbound(struct hub *hub, struct session *session, struct wire_reader *reader)
+{
+    uint32_t count = wire_read_u32(reader);
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t packet_id = wire_read_u16(reader);
+        uint64_t generation = wire_read_u64(reader);
+        if (reader->fault != WIRE_FAULT_NONE || packet_id == 0 || generation == 0)
+            return -EBADMSG;
+        if (!inbound_open(hub, session, packet_id, generation))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int session_record_own_decode(struct hub *hub, struct session *session, const void *bytes,
+                              size_t count)
+{
+    struct stored_session *stored = session->stored;
+    struct wire_reader reader;
+    wire_reader_init(&reader, bytes, count);
+    if (wire_read_u8(&reader) != SESSION_STORE_FORMAT)
+        return -EBADMSG;
+    stored->number.high = wire_read_u64(&reader);
+    stored->number.low = wire_read_u64(&reader);
+    stored->epoch = wire_read_u64(&reader);
+    session->generation = wire_read_u64(&reader);
+    stored->block_count = wire_read_u16(&reader);
+    stored->last_filled = wire_read_u16(&reader);
+    session->next_packet_id = wire_read_u16(&reader);
+    if (wire_read_u16(&reader) != hub->partition_count || reader.fault != WIRE_FAULT_NONE)
+        return -EBADMSG;
+    stored->positions = heap_alloc(hub->heap, hub->partition_count * sizeof(uint64_t));
+    if (stored->positions == NULL)
+        return -ENOMEM;
+    for (uint32_t p = 0; p < hub->partition_count; p++)
+        stored->positions[p] = wire_read_u64(&reader);
+    int status = decode_in_flight(hub, session, &reader);
+    if (status == 0)
+        status = decode_inbound(hub, session, &reader);
+    if (session->window != NULL)
+        session->window->next_packet_id = session->next_packet_id;
+    return status == 0 && reader.fault != WIRE_FAULT_NONE ? -EBADMSG : status;
+}
+
+int session_record_own_blocks(const void *bytes, size_t count, uint16_t *out_blocks)
+{
+    struct wire_reader reader;
+    wire_reader_init(&reader, bytes, count);
+    if (wire_read_u8(&reader) != SESSION_STORE_FORMAT)
+        return -EBADMSG;
+    wire_read_bytes(&reader, 16 + 8 + 8);
+    uint16_t blocks = wire_read_u16(&reader);
+    if (reader.fault != WIRE_FAULT_NONE)
+        return -EBADMSG;
+    *out_blocks = blocks;
+    return 0;
+}
+
+/* Starts matter only while the session has not come to them in every partition. */
+static bool needs_starts(const struct hub *hub, const struct session *session,
+                         const struct subscription *subscription)
+{
+    const struct starts *starts = subscription->starts;
+    for (uint32_t p = 0; starts != NULL && p < hub->partition_count; p++) {
+        bool is_ahead = starts->from[p] != UINT64_MAX &&
+                        starts->from[p] > catch_up_position(hub, session, (uint16_t)p);
+        if (is_ahead)
+            return true;
+    }
+    return false;
+}
+
+size_t session_record_block_bytes(const struct hub *hub, const struct session *session,
+                                  uint16_t block)
+{
+    size_t bytes = 0;
+    const struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        if (subscription->block != block)
+            continue;
+        bytes += FILTER_FIXED_BYTES + subscription->filter->bytes;
+        if (needs_starts(hub, session, subscription))
+            bytes += hub->partition_count * sizeof(uint64_t);
+    }
+    return bytes == 0 ? 0 : bytes + BLOCK_FIXED_BYTES;
+}
+
+void session_record_block_encode(const struct hub *hub, const struct session *session,
+                                 uint16_t block, void *out, size_t bytes)
+{
+    struct wire_writer writer;
+    wire_writer_init(&writer, out, bytes);
+    wire_write_u8(&writer, SESSION_STORE_FORMAT);
+    wire_write_u16(&writer, hub->partition_count);
+    unsigned char *count_at = wire_write_room(&writer, 2);
+    uint16_t count = 0;
+    const struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        if (subscription->block != block)
+            continue;
+        bool has_starts = needs_starts(hub, session, subscription);
+        wire_write_u8(&writer, subscription->qos);
+        wire_write_u8(&writer, subscription->flags);
+        wire_write_u8(&writer, has_starts);
+        for (uint32_t p = 0; has_starts && p < hub->partition_count; p++)
+            wire_write_u64(&writer, subscription->starts->from[p]);
+        wire_write_prefixed(&writer, subscription->filter->text, subscription->filter->bytes);
+        count++;
+    }
+    wire_store_u16(count_at, count);
+    ps_assert(writer.fault == WIRE_FAULT_NONE && wire_writer_left(&writer) == 0);
+}
+
+static int decode_filter(struct hub *hub, struct session *session, uint16_t block,
+                         struct wire_reader *reader)
+{
+    uint8_t qos = wire_read_u8(reader);
+    uint8_t flags = wire_read_u8(reader);
+    bool has_starts = wire_read_u8(reader) != 0;
+    struct starts *starts = has_starts ? starts_create(hub, 0) : NULL;
+    if (has_starts && starts == NULL)
+        return -ENOMEM;
+    for (uint32_t p = 0; has_starts && p < hub->partition_count; p++)
+        starts->from[p] = wire_read_u64(reader);
+    uint32_t text_bytes = 0;
+    const unsigned char *text = wire_read_prefixed(reader, &text_bytes);
+    struct filter *filter = NULL;
+    struct subscription *subscription = NULL;
+    int status = reader->fault != WIRE_FAULT_NONE || qos > 2 ? -EBADMSG : 0;
+    if (status == 0)
+        status = filter_acquire(&hub->index, (const char *)text, text_bytes, &filter);
+    if (status == 0)
+        subscription = session_subscribe(hub, session, filter, starts, qos);
+    if (status == 0 && subscription == NULL) {
+        filter_release(&hub->index, filter);
+        status = -ENOMEM;
+    }
+    starts_release(hub, starts);
+    if (status != 0)
+        return status == -EINVAL ? -EBADMSG : status;
+    subscription->block = block;
+    subscription->flags = flags;
+    return 0;
+}
+
+int session_record_block_decode(struct hub *hub, struct session *session, uint16_t block,
+                                const void *bytes, size_t count)
+{
+    struct wire_reader reader;
+    wire_reader_init(&reader, bytes, count);
+    if (wire_read_u8(&reader) != SESSION_STORE_FORMAT ||
+        wire_read_u16(&reader) != hub->partition_count)
+        return -EBADMSG;
+    uint16_t filters = wire_read_u16(&reader);
+    int status = reader.fault == WIRE_FAULT_NONE ? 0 : -EBADMSG;
+    for (uint32_t i = 0; status == 0 && i < filters; i++)
+        status = decode_filter(hub, session, block, &reader);
+    return status;
+}

@@ -1,0 +1,487 @@
+/*
+ * Writes and reads of durable sessions; see session_store.h. Every request to the broker is one
+ * operation with its own memory; what the broker's queue refuses waits in the hub's list, in order.
+ */
+#include "session/session_store.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "core/wire.h"
+#include "session/hub.h"
+#include "session/session.h"
+#include "session/session_record.h"
+
+enum { KEY_BYTES_MAX = BROKER_KEY_BYTES_MAX };
+
+enum operation_kind { OPERATION_COMMIT, OPERATION_GET, OPERATION_LIST };
+
+/* One request to the broker on behalf of a session. */
+struct store_operation {
+    struct store_operation *next;
+    struct hub *hub;
+    struct pool_handle session;
+    enum operation_kind kind;
+    bool is_wanted; /* look-up: load what is found */
+    session_store_done *on_done;
+    session_store_found_done *on_found;
+    void *context;
+    uint32_t prefix_bytes; /* list: of the key */
+    char key[KEY_BYTES_MAX];
+    char after[KEY_BYTES_MAX];
+    union {
+        struct broker_commit commit;
+        struct broker_get get;
+        struct broker_list list;
+    };
+    void *memory[BROKER_KEYS_MAX]; /* keys and values of the writes */
+    uint32_t memory_count;
+};
+
+static struct store_operation *create(struct hub *hub, struct session *session,
+                                      enum operation_kind kind)
+{
+    struct store_operation *operation = heap_zalloc(hub->heap, sizeof(*operation));
+    if (operation == NULL)
+        return NULL;
+    operation->hub = hub;
+    operation->kind = kind;
+    operation->session = session->handle;
+    return operation;
+}
+
+static void destroy(struct store_operation *operation)
+{
+    struct heap *heap = operation->hub->heap;
+    for (uint32_t i = 0; i < operation->memory_count; i++)
+        heap_free(heap, operation->memory[i]);
+    heap_free(heap, operation);
+}
+
+static int start(struct store_operation *operation)
+{
+    struct broker *broker = operation->hub->broker;
+    switch (operation->kind) {
+    case OPERATION_COMMIT:
+        return broker_commit(broker, &operation->commit);
+    case OPERATION_GET:
+        return broker_get(broker, &operation->get);
+    case OPERATION_LIST:
+        return broker_list(broker, &operation->list);
+    }
+    return -EINVAL;
+}
+
+static void ask(struct store_operation *operation)
+{
+    struct hub *hub = operation->hub;
+    hub->wants_turn = true;
+    if (hub->store_first == NULL && start(operation) == 0)
+        return;
+    operation->next = NULL;
+    if (hub->store_last == NULL)
+        hub->store_first = operation;
+    else
+        hub->store_last->next = operation;
+    hub->store_last = operation;
+}
+
+void session_store_step(struct hub *hub)
+{
+    while (hub->store_first != NULL) {
+        struct store_operation *operation = hub->store_first;
+        if (start(operation) != 0)
+            return;
+        hub->store_first = operation->next;
+        if (hub->store_first == NULL)
+            hub->store_last = NULL;
+    }
+}
+
+void session_store_abort(struct hub *hub)
+{
+    while (hub->store_first != NULL) {
+        struct store_operation *operation = hub->store_first;
+        hub->store_first = operation->next;
+        destroy(operation);
+    }
+    hub->store_last = NULL;
+}
+
+/* "o" own, "f" filters, "w" will; then the client id; a block's key goes on with a zero and its
+ * number. */
+static uint32_t write_key(const struct session *session, char kind, char *out)
+{
+    out[0] = kind;
+    memcpy(out + 1, session->client_id, session->client_id_bytes);
+    return 1U + session->client_id_bytes;
+}
+
+static uint32_t write_block_key(const struct session *session, uint16_t block, char *out)
+{
+    uint32_t bytes = write_key(session, 'f', out);
+    out[bytes] = 0;
+    wire_store_u16((unsigned char *)out + bytes + 1, block);
+    return bytes + 3;
+}
+
+/* Adds a write with room for a value of that many bytes. NULL: memory is out. */
+static void *add_write(struct store_operation *operation, enum broker_write_kind kind,
+                       const char *key, uint32_t key_bytes, size_t value_bytes,
+                       uint64_t time_to_live_ms)
+{
+    ps_assert(operation->commit.count < BROKER_KEYS_MAX);
+    char *memory = heap_alloc(operation->hub->heap, key_bytes + value_bytes);
+    if (memory == NULL)
+        return NULL;
+    operation->memory[operation->memory_count++] = memory;
+    memcpy(memory, key, key_bytes);
+    operation->commit.writes[operation->commit.count++] = (struct broker_write){
+        .kind = kind,
+        .key = {memory, key_bytes},
+        .value = {memory + key_bytes, (uint32_t)value_bytes},
+        .expected_revision = BROKER_ANY_REVISION,
+        .time_to_live_ms = time_to_live_ms,
+    };
+    return memory + key_bytes;
+}
+
+static bool add_own(struct store_operation *operation, struct session *session,
+                    uint64_t time_to_live_ms)
+{
+    char key[KEY_BYTES_MAX];
+    uint32_t key_bytes = write_key(session, 'o', key);
+    size_t bytes = session_record_own_bytes(operation->hub, session);
+    void *value = add_write(operation, BROKER_PUT, key, key_bytes, bytes, time_to_live_ms);
+    if (value == NULL)
+        return false;
+    session_record_own_encode(operation->hub, session, value, bytes);
+    return true;
+}
+
+static bool add_block(struct store_operation *operation, struct session *session, uint16_t block,
+                      uint64_t time_to_live_ms)
+{
+    char key[KEY_BYTES_MAX];
+    uint32_t key_bytes = write_block_key(session, block, key);
+    size_t bytes = session_record_block_bytes(operation->hub, session, block);
+    enum broker_write_kind kind = bytes == 0 ? BROKER_DELETE : BROKER_PUT;
+    void *value = add_write(operation, kind, key, key_bytes, bytes, time_to_live_ms);
+    if (value == NULL)
+        return false;
+    if (bytes != 0)
+        session_record_block_encode(operation->hub, session, block, value, bytes);
+    return true;
+}
+
+static void on_committed(struct broker_commit *commit)
+{
+    struct store_operation *operation = ps_container_of(commit, struct store_operation, commit);
+    struct hub *hub = operation->hub;
+    bool is_stored = commit->status == BROKER_OK;
+    hub->counters.store_failures += !is_stored;
+    if (operation->on_done != NULL)
+        operation->on_done(hub, session_get(hub, operation->session), operation->context,
+                           is_stored);
+    destroy(operation);
+}
+
+static struct store_operation *create_commit(struct hub *hub, struct session *session)
+{
+    struct store_operation *operation = create(hub, session, OPERATION_COMMIT);
+    if (operation != NULL)
+        operation->commit.on_done = on_committed;
+    return operation;
+}
+
+static void fail(struct hub *hub, struct session *session, session_store_done *on_done,
+                 void *context)
+{
+    hub->counters.store_failures++;
+    if (on_done != NULL)
+        on_done(hub, session, context, false);
+}
+
+bool session_store_create(struct hub *hub, struct session *session)
+{
+    session->stored = heap_zalloc(hub->heap, sizeof(*session->stored));
+    if (session->stored == NULL)
+        return false;
+    session->stored->number = (struct record_id){hub_random(hub), hub_random(hub)};
+    return true;
+}
+
+void session_store_destroy(struct hub *hub, struct session *session)
+{
+    if (session->stored == NULL)
+        return;
+    heap_free(hub->heap, session->stored->positions);
+    heap_free(hub->heap, session->stored->marked);
+    heap_free(hub->heap, session->stored);
+    session->stored = NULL;
+}
+
+void session_store_mark(struct session *session, uint16_t block)
+{
+    ps_assert(block < session->stored->block_count);
+    session->stored->marked[block] = 1;
+}
+
+/* A mark for each of `count` blocks. */
+static bool make_marks(struct hub *hub, struct stored_session *stored, uint32_t count)
+{
+    if (count <= stored->marked_capacity)
+        return true;
+    uint32_t capacity = count < 8 ? 8 : count * 2;
+    uint8_t *grown = heap_realloc(hub->heap, stored->marked, capacity);
+    if (grown == NULL)
+        return false;
+    memset(grown + stored->marked_capacity, 0, capacity - stored->marked_capacity);
+    stored->marked = grown;
+    stored->marked_capacity = capacity;
+    return true;
+}
+
+bool session_store_place(struct hub *hub, struct session *session, uint16_t *out_block)
+{
+    struct stored_session *stored = session->stored;
+    bool is_full = stored->block_count == 0 || stored->last_filled == SESSION_STORE_BLOCK_FILTERS;
+    if (is_full && stored->block_count == UINT16_MAX)
+        return false;
+    if (!make_marks(hub, stored, stored->block_count + 1U))
+        return false;
+    if (is_full) {
+        stored->block_count++;
+        stored->last_filled = 0;
+    }
+    stored->last_filled++;
+    *out_block = (uint16_t)(stored->block_count - 1);
+    stored->marked[*out_block] = 1;
+    return true;
+}
+
+/* Writes own record and marked (or all) blocks, in as many commits as it takes; on_done at the last
+ * one. */
+static void write_all(struct hub *hub, struct session *session, bool is_everything,
+                      uint64_t time_to_live_ms, session_store_done *on_done, void *context)
+{
+    struct stored_session *stored = session->stored;
+    struct store_operation *operation = create_commit(hub, session);
+    bool is_good = operation != NULL && add_own(operation, session, time_to_live_ms);
+    for (uint32_t block = 0; is_good && block < stored->block_count; block++) {
+        if (!is_everything && !stored->marked[block])
+            continue;
+        if (operation->commit.count == BROKER_KEYS_MAX) {
+            ask(operation);
+            operation = create_commit(hub, session);
+        }
+        is_good =
+            operation != NULL && add_block(operation, session, (uint16_t)block, time_to_live_ms);
+        stored->marked[block] = 0;
+    }
+    if (!is_good) {
+        if (operation != NULL)
+            destroy(operation);
+        fail(hub, session, on_done, context);
+        return;
+    }
+    operation->on_done = on_done;
+    operation->context = context;
+    ask(operation);
+}
+
+void session_store_write_filters(struct hub *hub, struct session *session,
+                                 session_store_done *on_done, void *context)
+{
+    write_all(hub, session, false, 0, on_done, context);
+}
+
+void session_store_save(struct hub *hub, struct session *session, session_store_done *on_done,
+                        void *context)
+{
+    session->stored->epoch++;
+    write_all(hub, session, true, hub->limits->session_expiry_ms, on_done, context);
+}
+
+/* Deletes the own record and `blocks` blocks. */
+static void delete_keys(struct hub *hub, struct session *session, uint32_t blocks)
+{
+    char key[KEY_BYTES_MAX];
+    struct store_operation *operation = create_commit(hub, session);
+    if (operation == NULL ||
+        add_write(operation, BROKER_DELETE, key, write_key(session, 'o', key), 0, 0) == NULL)
+        goto fail;
+    for (uint32_t block = 0; block < blocks; block++) {
+        if (operation->commit.count == BROKER_KEYS_MAX) {
+            ask(operation);
+            operation = create_commit(hub, session);
+            if (operation == NULL)
+                goto fail;
+        }
+        uint32_t key_bytes = write_block_key(session, (uint16_t)block, key);
+        if (add_write(operation, BROKER_DELETE, key, key_bytes, 0, 0) == NULL)
+            goto fail;
+    }
+    ask(operation);
+    return;
+fail:
+    if (operation != NULL)
+        destroy(operation);
+    hub->counters.store_failures++;
+}
+
+void session_store_delete(struct hub *hub, struct session *session)
+{
+    if (session->stored != NULL)
+        delete_keys(hub, session, session->stored->block_count);
+}
+
+void session_store_put_will(struct hub *hub, struct session *session, session_store_done *on_done,
+                            void *context)
+{
+    char key[KEY_BYTES_MAX];
+    struct store_operation *operation = create_commit(hub, session);
+    size_t bytes = record_encoded_bytes(session->will);
+    void *value = operation == NULL ? NULL
+                                    : add_write(operation, BROKER_PUT, key,
+                                                write_key(session, 'w', key), bytes, 0);
+    if (value == NULL) {
+        if (operation != NULL)
+            destroy(operation);
+        fail(hub, session, on_done, context);
+        return;
+    }
+    record_encode(session->will, 0, value, bytes);
+    operation->on_done = on_done;
+    operation->context = context;
+    ask(operation);
+}
+
+void session_store_delete_will(struct hub *hub, struct session *session)
+{
+    char key[KEY_BYTES_MAX];
+    struct store_operation *operation = create_commit(hub, session);
+    if (operation == NULL ||
+        add_write(operation, BROKER_DELETE, key, write_key(session, 'w', key), 0, 0) == NULL) {
+        if (operation != NULL)
+            destroy(operation);
+        hub->counters.store_failures++;
+        return;
+    }
+    ask(operation);
+}
+
+static void found(struct store_operation *operation, enum session_store_found what)
+{
+    struct hub *hub = operation->hub;
+    struct session *session = session_get(hub, operation->session);
+    if (what == SESSION_STORE_FAILED)
+        hub->counters.store_failures++;
+    operation->on_found(hub, session, operation->context, what);
+    destroy(operation);
+}
+
+static void list_blocks(struct store_operation *operation);
+
+static void on_listed(struct broker_list *list)
+{
+    struct store_operation *operation = ps_container_of(list, struct store_operation, list);
+    struct hub *hub = operation->hub;
+    struct session *session = session_get(hub, operation->session);
+    int status = list->status == BROKER_OK && session != NULL ? 0 : -EIO;
+    for (uint32_t i = 0; status == 0 && i < list->count; i++) {
+        const struct broker_entry *entry = &list->entries[i];
+        if (entry->key.count != operation->prefix_bytes + 2) {
+            status = -EBADMSG;
+            break;
+        }
+        const unsigned char *number =
+            (const unsigned char *)entry->key.bytes + operation->prefix_bytes;
+        uint16_t block = wire_load_u16(number);
+        if (block < session->stored->block_count)
+            status = session_record_block_decode(hub, session, block, entry->value.bytes,
+                                                 entry->value.count);
+    }
+    if (status != 0) {
+        found(operation, SESSION_STORE_FAILED);
+        return;
+    }
+    if (list->is_last || list->count == 0) {
+        found(operation, SESSION_STORE_LOADED);
+        return;
+    }
+    const struct broker_bytes *last = &list->entries[list->count - 1].key;
+    memcpy(operation->after, last->bytes, last->count);
+    uint32_t after_bytes = last->count;
+    list_blocks(operation);
+    operation->list.after = (struct broker_bytes){operation->after, after_bytes};
+    ask(operation);
+}
+
+/* Prepares the list of the session's blocks. */
+static void list_blocks(struct store_operation *operation)
+{
+    memset(&operation->list, 0, sizeof(operation->list));
+    operation->kind = OPERATION_LIST;
+    operation->list.on_done = on_listed;
+    operation->list.prefix = (struct broker_bytes){operation->key, operation->prefix_bytes};
+    operation->list.bytes_max = 1 << 20;
+    operation->list.entries_max = BROKER_LIST_MAX;
+}
+
+/* The own record is there: loads it, and then the filters. */
+static void load(struct store_operation *operation, struct session *session,
+                 const struct broker_value *value)
+{
+    struct hub *hub = operation->hub;
+    if (!session_store_create(hub, session) ||
+        session_record_own_decode(hub, session, value->value.bytes, value->value.count) != 0 ||
+        !make_marks(hub, session->stored, session->stored->block_count)) {
+        found(operation, SESSION_STORE_FAILED);
+        return;
+    }
+    operation->prefix_bytes = write_key(session, 'f', operation->key);
+    operation->key[operation->prefix_bytes++] = 0;
+    list_blocks(operation);
+    ask(operation);
+}
+
+static void on_got(struct broker_get *get)
+{
+    struct store_operation *operation = ps_container_of(get, struct store_operation, get);
+    struct hub *hub = operation->hub;
+    struct session *session = session_get(hub, operation->session);
+    const struct broker_value value = get->values[0];
+    if (value.status != BROKER_OK || session == NULL) {
+        bool is_absent = value.status == BROKER_NOT_FOUND || session == NULL;
+        found(operation, is_absent ? SESSION_STORE_ABSENT : SESSION_STORE_FAILED);
+        return;
+    }
+    if (operation->is_wanted) {
+        load(operation, session, &value);
+        return;
+    }
+    uint16_t blocks = 0;
+    session_record_own_blocks(value.value.bytes, value.value.count, &blocks);
+    delete_keys(hub, session, blocks);
+    found(operation, SESSION_STORE_ABSENT);
+}
+
+void session_store_look_up(struct hub *hub, struct session *session, bool is_wanted,
+                           session_store_found_done *on_done, void *context)
+{
+    struct store_operation *operation = create(hub, session, OPERATION_GET);
+    if (operation == NULL) {
+        hub->counters.store_failures++;
+        on_done(hub, session, context, SESSION_STORE_FAILED);
+        return;
+    }
+    operation->is_wanted = is_wanted;
+    operation->on_found = on_done;
+    operation->context = context;
+    operation->get.on_done = on_got;
+    operation->get.from_leader = true;
+    operation->get.count = 1;
+    operation->get.keys[0] =
+        (struct broker_bytes){operation->key, write_key(session, 'o', operation->key)};
+    ask(operation);
+}

@@ -1,0 +1,86 @@
+/*
+ * What the broker's key-value store keeps of a durable session, and the writes and reads of it.
+ * Layouts are in session/README.md: `own` (number, positions, what is in flight and open), and
+ * blocks of filters.
+ *
+ * Writes of one session are committed in the order in which they were asked for. Asked for by one,
+ * called back once, also after the session is gone (then with NULL).
+ *
+ * Owner and thread: the session's hub.
+ */
+#ifndef PENSTOCK_SESSION_SESSION_STORE_H
+#define PENSTOCK_SESSION_SESSION_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker_client/record.h"
+#include "core/pool.h"
+
+struct hub;
+struct session;
+
+enum { SESSION_STORE_FORMAT = 1, SESSION_STORE_BLOCK_FILTERS = 64 };
+
+struct stored_session {
+    struct record_id number;
+    uint64_t epoch;
+    uint64_t *positions; /* by partition, as loaded; NULL once they are cursors */
+    uint8_t *marked;     /* a byte per block: waits to be written */
+    uint32_t marked_capacity;
+    uint16_t block_count; /* blocks that may exist */
+    uint16_t last_filled; /* filters that were put into the last block */
+};
+
+typedef void session_store_done(struct hub *hub, struct session *session, void *context,
+                                bool is_stored);
+
+/* What a CONNECT finds. */
+enum session_store_found {
+    SESSION_STORE_ABSENT,
+    SESSION_STORE_LOADED, /* the session has what was stored: subscriptions without interest,
+                             window, ids */
+    SESSION_STORE_FAILED
+};
+
+typedef void session_store_found_done(struct hub *hub, struct session *session, void *context,
+                                      enum session_store_found found);
+
+/* Makes the session durable: a new number, nothing written yet. False: memory is out. */
+bool session_store_create(struct hub *hub, struct session *session);
+
+/* Looks the client up; with `is_wanted` what is found is loaded into the session, else it is
+ * deleted. */
+void session_store_look_up(struct hub *hub, struct session *session, bool is_wanted,
+                           session_store_found_done *on_done, void *context);
+
+/* Which block a new subscription belongs to; marks it for the next write. False: no more blocks. */
+bool session_store_place(struct hub *hub, struct session *session, uint16_t *out_block);
+void session_store_mark(struct session *session, uint16_t block);
+
+/* Writes the marked blocks. */
+void session_store_write_filters(struct hub *hub, struct session *session,
+                                 session_store_done *on_done, void *context);
+
+/* Writes everything, to be kept for session_expiry_ms. */
+void session_store_save(struct hub *hub, struct session *session, session_store_done *on_done,
+                        void *context);
+
+/* Deletes everything that is stored of this session; nobody waits for it. */
+void session_store_delete(struct hub *hub, struct session *session);
+
+/* Wills: put before CONNACK, deleted when published or no longer wanted. */
+void session_store_put_will(struct hub *hub, struct session *session, session_store_done *on_done,
+                            void *context);
+void session_store_delete_will(struct hub *hub, struct session *session);
+
+/* The memory of session->stored. */
+void session_store_destroy(struct hub *hub, struct session *session);
+
+/* Tries again what a full queue of the broker refused. */
+void session_store_step(struct hub *hub);
+
+/* Gives up what waits; for hub_destroy. */
+void session_store_abort(struct hub *hub);
+
+#endif

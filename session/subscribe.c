@@ -1,0 +1,261 @@
+/*
+ * SUBSCRIBE and UNSUBSCRIBE; see subscribe.h.
+ *
+ *   SUBSCRIBE -> own tables -> interest at the owners -> (store) -> SUBACK -> retained values
+ *   UNSUBSCRIBE -> own tables -> (store) -> UNSUBACK; the interest is dropped with the last
+ * subscriber
+ */
+#include "session/subscribe.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "net/mqtt_encode.h"
+#include "net/mqtt_topic.h"
+#include "session/hub.h"
+#include "session/interest.h"
+#include "session/retained_job.h"
+#include "session/session.h"
+#include "session/session_store.h"
+
+/* One SUBSCRIBE on its way; the filters with references, NULL where one was refused. */
+struct subscribe_job {
+    struct pool_handle session;
+    uint32_t slot; /* of the connection that asked */
+    uint32_t generation;
+    uint16_t packet_id;
+    uint32_t count;
+    struct starts *starts;
+    struct filter **filters;
+    uint8_t *codes;
+};
+
+static void destroy(struct hub *hub, struct subscribe_job *job)
+{
+    for (uint32_t i = 0; i < job->count; i++) {
+        if (job->filters[i] != NULL)
+            filter_release(&hub->index, job->filters[i]);
+    }
+    starts_release(hub, job->starts);
+    heap_free(hub->heap, job);
+}
+
+static struct subscribe_job *create(struct hub *hub, struct session *session, uint16_t packet_id,
+                                    uint32_t count)
+{
+    struct subscribe_job *job =
+        heap_zalloc(hub->heap, sizeof(*job) + count * (sizeof(struct filter *) + 1));
+    if (job == NULL)
+        return NULL;
+    job->filters = (struct filter **)(job + 1);
+    job->codes = (uint8_t *)(job->filters + count);
+    job->session = session->handle;
+    job->slot = session->connection->slot;
+    job->generation = session->connection->generation;
+    job->packet_id = packet_id;
+    job->count = count;
+    job->starts = starts_create(hub, UINT64_MAX);
+    if (job->starts == NULL) {
+        heap_free(hub->heap, job);
+        return NULL;
+    }
+    return job;
+}
+
+/* The session, if the connection that asked is still its own. */
+static struct session *session_of(struct hub *hub, const struct subscribe_job *job)
+{
+    struct session *session = session_get(hub, job->session);
+    bool is_here = session != NULL && session->state == SESSION_ATTACHED &&
+                   session->connection->slot == job->slot &&
+                   session->connection->generation == job->generation &&
+                   session->connection->state == CONNECTION_OPEN;
+    return is_here ? session : NULL;
+}
+
+static void send_suback(struct hub *hub, struct session *session, const struct subscribe_job *job)
+{
+    const struct mqtt_codes suback = {
+        .packet_id = job->packet_id,
+        .codes = {job->codes, job->count},
+    };
+    enum mqtt_level level = session->connection->level;
+    unsigned char *out = connection_reserve(hub->net, session->connection,
+                                            (uint32_t)mqtt_encode_suback(&suback, level, NULL));
+    if (out != NULL)
+        mqtt_encode_suback(&suback, level, out);
+}
+
+static void finish(struct hub *hub, struct subscribe_job *job)
+{
+    struct session *session = session_of(hub, job);
+    if (session != NULL) {
+        send_suback(hub, session, job);
+        for (uint32_t i = 0; i < job->count; i++) {
+            if (job->filters[i] == NULL)
+                continue;
+            retained_job_add(hub, session, job->filters[i], job->starts, job->codes[i]);
+        }
+    }
+    destroy(hub, job);
+}
+
+static void on_stored(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    struct subscribe_job *job = context;
+    (void)session;
+    for (uint32_t i = 0; !is_stored && i < job->count; i++)
+        job->codes[i] = MQTT_SUBACK_FAILURE;
+    finish(hub, job);
+}
+
+static void on_part(struct hub *hub, struct interest_request *request, uint32_t owner)
+{
+    struct subscribe_job *job = request->context;
+    for (uint32_t p = owner; p < hub->partition_count; p += hub->shard->count)
+        job->starts->from[p] = request->from[p];
+}
+
+static void on_interest(struct hub *hub, struct interest_request *request)
+{
+    struct subscribe_job *job = request->context;
+    interest_destroy(hub, request);
+    /* Partitions that no filter concerns send nothing that could match. */
+    for (uint32_t p = 0; p < hub->partition_count; p++) {
+        if (job->starts->from[p] == UINT64_MAX)
+            job->starts->from[p] = 0;
+    }
+    struct session *session = session_of(hub, job);
+    if (session != NULL && session->stored != NULL && !session_is_clean(session))
+        session_store_write_filters(hub, session, on_stored, job);
+    else
+        finish(hub, job);
+}
+
+/* Adds or changes one subscription. Result: the SUBACK's code. */
+static uint8_t subscribe_one(struct hub *hub, struct session *session, struct subscribe_job *job,
+                             const struct mqtt_filter *wanted, struct filter **out_filter)
+{
+    const char *text = (const char *)wanted->text.bytes;
+    uint32_t bytes = wanted->text.count;
+    if (bytes > hub->limits->topic_bytes_max ||
+        mqtt_topic_levels(text, bytes) > hub->limits->topic_levels_max)
+        return MQTT_SUBACK_FAILURE;
+    struct filter *filter = NULL;
+    if (filter_acquire(&hub->index, text, bytes, &filter) != 0)
+        return MQTT_SUBACK_FAILURE;
+    struct subscription *subscription = session_subscription(session, filter);
+    bool is_durable = session->stored != NULL && !session_is_clean(session);
+    if (subscription != NULL) {
+        /* The older start stays, but for one that granted only QoS 0 until now. */
+        if (subscription->qos == 0 && wanted->qos != 0) {
+            starts_release(hub, subscription->starts);
+            subscription->starts = job->starts;
+            job->starts->references++;
+        }
+        subscription->qos = wanted->qos;
+        if (is_durable)
+            session_store_mark(session, subscription->block);
+        *out_filter = filter;
+        return wanted->qos;
+    }
+    uint16_t block = 0;
+    bool has_room = session->subscription_count < hub->limits->subscriptions_max &&
+                    (!is_durable || session_store_place(hub, session, &block));
+    if (has_room)
+        subscription = session_subscribe(hub, session, filter, job->starts, wanted->qos);
+    if (subscription == NULL) {
+        filter_release(&hub->index, filter);
+        return MQTT_SUBACK_FAILURE;
+    }
+    subscription->block = block;
+    filter_retain(filter); /* the job's own reference */
+    *out_filter = filter;
+    return wanted->qos;
+}
+
+enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session,
+                                        const struct mqtt_filters *filters)
+{
+    struct subscribe_job *job = create(hub, session, filters->packet_id, filters->count);
+    const struct filter **known =
+        job == NULL ? NULL : heap_alloc(hub->heap, filters->count * sizeof(struct filter *));
+    if (known == NULL) {
+        if (job != NULL)
+            destroy(hub, job);
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+        return NET_CLOSE;
+    }
+    uint32_t position = 0;
+    uint32_t known_count = 0;
+    struct mqtt_filter wanted;
+    for (uint32_t i = 0; mqtt_filter_next(filters, &position, &wanted); i++) {
+        job->codes[i] = subscribe_one(hub, session, job, &wanted, &job->filters[i]);
+        if (job->filters[i] != NULL)
+            known[known_count++] = job->filters[i];
+    }
+    struct interest_request *request =
+        known_count == 0 ? NULL : interest_create(hub, known, known_count);
+    heap_free(hub->heap, known);
+    if (request == NULL) {
+        for (uint32_t i = 0; i < job->count; i++)
+            job->codes[i] = MQTT_SUBACK_FAILURE;
+        finish(hub, job);
+        return NET_CONTINUE;
+    }
+    request->session = session->handle;
+    request->context = job;
+    request->on_part = on_part;
+    request->on_done = on_interest;
+    interest_send(hub, request, false);
+    return NET_CONTINUE;
+}
+
+static void send_unsuback(struct hub *hub, struct connection *connection, uint16_t packet_id)
+{
+    unsigned char *out = connection_reserve(hub->net, connection, 4);
+    if (out != NULL)
+        mqtt_encode_ack(MQTT_UNSUBACK, packet_id, out);
+}
+
+static void on_removed(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    struct subscribe_job *job = context;
+    (void)session;
+    struct session *asking = session_of(hub, job);
+    if (asking != NULL && is_stored)
+        send_unsuback(hub, asking->connection, job->packet_id);
+    else if (asking != NULL) /* 3.1.1 has no way to say that it failed */
+        connection_close(hub->net, asking->connection, CONNECTION_CLOSED_LIMIT);
+    destroy(hub, job);
+}
+
+enum net_verdict subscribe_on_unsubscribe(struct hub *hub, struct session *session,
+                                          const struct mqtt_filters *filters)
+{
+    uint32_t position = 0;
+    bool is_durable = session->stored != NULL && !session_is_clean(session);
+    struct mqtt_filter unwanted;
+    while (mqtt_filter_next(filters, &position, &unwanted)) {
+        struct filter *filter =
+            filter_find(&hub->index, (const char *)unwanted.text.bytes, unwanted.text.count);
+        struct subscription *subscription =
+            filter == NULL ? NULL : session_subscription(session, filter);
+        if (subscription == NULL)
+            continue;
+        if (is_durable)
+            session_store_mark(session, subscription->block);
+        retained_job_forget(hub, session, filter);
+        session_unsubscribe(hub, session, subscription);
+    }
+    if (!is_durable) {
+        send_unsuback(hub, session->connection, filters->packet_id);
+        return NET_CONTINUE;
+    }
+    struct subscribe_job *job = create(hub, session, filters->packet_id, 0);
+    if (job == NULL) {
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+        return NET_CLOSE;
+    }
+    session_store_write_filters(hub, session, on_removed, job);
+    return NET_CONTINUE;
+}

@@ -1,0 +1,67 @@
+/*
+ * The flight window: a session's unacknowledged QoS 1 and 2 deliveries. An entry names its record
+ * by partition and sequence and holds no message: what has to be sent again is read again.
+ *
+ * Entries stand in an array whose size is a power of two, at packet id modulo size; packet ids are
+ * handed out round-robin, past those whose place is taken. The array grows with use up to the
+ * session's window and goes when nothing is in flight.
+ *
+ * Owner and thread: the session.
+ */
+#ifndef PENSTOCK_SESSION_WINDOW_H
+#define PENSTOCK_SESSION_WINDOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct filter;
+struct heap;
+
+enum window_state {
+    WINDOW_FREE,
+    WINDOW_PUBLISHED, /* PUBLISH is out; PUBACK or PUBREC is due */
+    WINDOW_RELEASED   /* QoS 2: PUBREL is out; PUBCOMP is due */
+};
+
+struct window_entry {
+    uint64_t sequence; /* 0: a retained value */
+    struct filter
+        *filter;    /* of a retained value: the subscription's, with a reference; else NULL */
+    uint32_t order; /* in which they were sent */
+    uint16_t packet_id;
+    uint16_t partition;
+    uint8_t state;
+    uint8_t qos;
+};
+
+struct window {
+    uint32_t capacity;
+    uint32_t count;
+    uint32_t next_order;
+    uint16_t next_packet_id;
+    struct window_entry entries[];
+};
+
+/* An entry with a packet id of its own, state PUBLISHED; NULL: memory is out. *window may be NULL
+ * before and moves when it grows. The caller has checked the count against the session's window.
+ * `next_packet_id` is where a window that is made new begins. */
+struct window_entry *window_take(struct heap *heap, struct window **window, uint32_t count_max,
+                                 uint16_t next_packet_id);
+
+/* The same with a given packet id, which is free: for a stored session. */
+struct window_entry *window_put(struct heap *heap, struct window **window, uint32_t count_max,
+                                uint16_t packet_id);
+
+/* The entry in flight with this packet id, or NULL. */
+struct window_entry *window_find(struct window *window, uint16_t packet_id);
+
+/* The entry goes. */
+void window_release(struct window *window, struct window_entry *entry);
+
+static inline uint32_t window_count(const struct window *window)
+{
+    return window == NULL ? 0 : window->count;
+}
+
+#endif
