@@ -106,6 +106,23 @@ static void a_pattern_makes_stale_what_shares_its_prefix(void **state)
     }
 }
 
+static void an_entry_resolved_anew_is_valid_again(void **state)
+{
+    (void)state;
+    struct topic_index_fixture fixture;
+    fixture_start(&fixture, 10);
+    (void)fixture_resolve(&fixture, "a/b");
+    struct filter *related = fixture_subscribe(&fixture, "a/#");
+    (void)fixture_resolve(&fixture, "a/b");
+    assert_int_equal(fixture.index.counters.topics_reresolved, 1);
+    struct filter *unrelated = fixture_subscribe(&fixture, "x/#");
+    assert_int_equal(fixture_resolve(&fixture, "a/b")->pattern_count, 1);
+    assert_int_equal(fixture.index.counters.topics_reresolved, 1);
+    fixture_unsubscribe(&fixture, related);
+    fixture_unsubscribe(&fixture, unrelated);
+    fixture_stop(&fixture);
+}
+
 /* What a fleet does at start: every client brings "devices/<id>/#". The others' entries stay, but
  * for those that meet one of the 65,536 counters by chance: 3 of them x 500 changes x 200 topics,
  * so 4.6 are to be expected. */
@@ -351,6 +368,7 @@ int main(void)
         cmocka_unit_test(a_topic_nobody_wants_has_an_empty_entry),
         cmocka_unit_test(an_exact_filter_comes_and_goes_without_a_new_resolution),
         cmocka_unit_test(a_pattern_makes_stale_what_shares_its_prefix),
+        cmocka_unit_test(an_entry_resolved_anew_is_valid_again),
         cmocka_unit_test(a_storm_of_patterns_leaves_others_entries_valid),
         cmocka_unit_test(patterns_grow_and_shrink_with_an_entry),
         cmocka_unit_test(topics_never_exceed_the_maximum_and_evictions_are_told),
