@@ -19,12 +19,17 @@ struct node_key {
     uint32_t bytes;
 };
 
+static const char *node_text(const struct pattern_node *node)
+{
+    return (const char *)(node + 1);
+}
+
 static bool node_matches(const void *item, const void *key)
 {
     const struct pattern_node *node = item;
     const struct node_key *wanted = key;
     return node->parent == wanted->parent && node->bytes == wanted->bytes &&
-           memcmp(node->text, wanted->text, wanted->bytes) == 0;
+           memcmp(node_text(node), wanted->text, wanted->bytes) == 0;
 }
 
 static uint64_t node_hash(const struct pattern_node *parent, uint64_t level_hash)
@@ -70,7 +75,7 @@ static struct pattern_node *add_child(struct pattern_trie *trie, struct pattern_
         parent->plus = node;
     } else {
         node->bytes = (uint16_t)bytes;
-        memcpy(node->text, text, bytes);
+        memcpy(node + 1, text, bytes);
         uint64_t hash = node_hash(parent, hash_bytes_seeded(trie->seed, text, bytes));
         if (table_insert(&trie->nodes, hash, node) < 0) {
             heap_free(trie->heap, node);
@@ -97,7 +102,7 @@ static void prune(struct pattern_trie *trie, struct pattern_node *node)
             parent->plus = NULL;
         } else {
             uint64_t hash =
-                node_hash(parent, hash_bytes_seeded(trie->seed, node->text, node->bytes));
+                node_hash(parent, hash_bytes_seeded(trie->seed, node_text(node), node->bytes));
             bool was_there = table_remove(&trie->nodes, hash, node);
             ps_assert(was_there);
             parent->literal_count--;

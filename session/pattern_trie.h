@@ -15,7 +15,7 @@
 #include "session/filter.h"
 #include "session/pattern_shape.h"
 
-/* A node, followed by its level's text. */
+/* A node; the `bytes` of its level's text follow it. */
 struct pattern_node {
     struct pattern_node *parent;
     struct pattern_node *plus;       /* the child '+' */
@@ -25,7 +25,6 @@ struct pattern_node {
     uint32_t literal_count;      /* literal children */
     uint16_t bytes;
     bool is_plus;
-    char text[];
 };
 
 struct pattern_trie {
