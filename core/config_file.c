@@ -52,6 +52,11 @@ static int fail(struct config_parse *parse, int result, int line, const char *fo
         vsnprintf(parse->error + count, parse->error_bytes - (size_t)count, format, arguments);
         va_end(arguments);
     }
+    /* The library's messages quote names as they are. */
+    for (char *at = parse->error; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
     return result;
 }
 

@@ -5,7 +5,8 @@
  * Owner: the gateway. Threads: start and stop by the gateway's; requests run on a thread of the
  * library's own, so that neither a slow scraper nor a long job of the helper thread holds the
  * other; the callbacks below are called there, never on a shard's thread. All of a request is
- * bounded: ADMIN_HTTP_CONNECTIONS_MAX connections, ADMIN_HTTP_TIMEOUT_SECONDS each.
+ * bounded: ADMIN_HTTP_CONNECTIONS_MAX connections, closed after ADMIN_HTTP_TIMEOUT_SECONDS without
+ * activity.
  */
 #ifndef PENSTOCK_NET_ADMIN_HTTP_H
 #define PENSTOCK_NET_ADMIN_HTTP_H

@@ -298,6 +298,7 @@ static void broken_syntax_is_refused_at_its_line(void **state)
         "\nanonymous",   "\nanonymous = ",   "\nanonymous on",   "\n}",
         "\nsession = 1", "\nlisten = {a",    "\nlisten = {a b}", "\nsession { expiry = 1s",
         "\n= 3",         "\ndata_dir = {a}", "\nsession {{",     "\ndata_dir = \"\\777\"",
+        "\n\"a\\nb\" c",
     };
     struct fixture fixture;
     set_up(&fixture);
