@@ -6,8 +6,9 @@
  * immutable: SIGHUP loads a new one, and the old one goes when no check uses it any more.
  *
  * Threads: load and destroy by the start of the program or the helper thread, with that thread's
- * heap. password_check may be called by several threads at once, but it is slow work by intent (a
- * tenth of a second and more): on the helper thread, never on a shard's.
+ * heap. password_check may be called by several threads at once, but it is slow work by intent (70
+ * us at mosquitto_passwd's 101 iterations, 37 ms at 100,000): on the helper thread, never on a
+ * shard's.
  */
 #ifndef PENSTOCK_SESSION_PASSWORD_FILE_H
 #define PENSTOCK_SESSION_PASSWORD_FILE_H
