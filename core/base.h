@@ -22,9 +22,20 @@
 #define PS_ADDRESS_SANITIZER 0
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define PS_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PS_THREAD_SANITIZER 1
+#endif
+#endif
+#ifndef PS_THREAD_SANITIZER
+#define PS_THREAD_SANITIZER 0
+#endif
+
 /* 1 in builds with any sanitizer: heaps stand on malloc there, and freed memory is poisoned where
  * it can be. */
-#if PS_ADDRESS_SANITIZER || defined(__SANITIZE_THREAD__)
+#if PS_ADDRESS_SANITIZER || PS_THREAD_SANITIZER
 #define PS_SANITIZER 1
 #else
 #define PS_SANITIZER 0

@@ -18,18 +18,24 @@ enum { BUFFER_BYTES_MIN = 512, BUFFER_BYTES_CACHED_MAX = 65536, BUFFER_CLASSES =
 struct buffer_cache {
     struct heap *heap;
     struct buffer_free *free[BUFFER_CLASSES];
-    size_t cached_bytes;
-    size_t cached_bytes_max;
+    size_t cached_bytes;     /* in the cache now */
+    size_t cached_bytes_max; /* what is released beyond goes back to the heap */
+    size_t acquired_bytes;   /* with the users now */
+    uint64_t hits;           /* acquired from the cache */
+    uint64_t misses;         /* acquired from the heap */
 };
 
+/* cached_bytes_max 0: nothing is kept. */
 void buffer_cache_init(struct buffer_cache *cache, struct heap *heap, size_t cached_bytes_max);
+
+/* Every buffer must have been released. */
 void buffer_cache_deinit(struct buffer_cache *cache);
 
-/* A buffer of at least `bytes`; *out_bytes is its real size (a power of two). NULL: memory is out.
- */
+/* A buffer of at least `bytes`, aligned to 16, its contents undefined. *out_bytes is its real size:
+ * a power of two up to BUFFER_BYTES_CACHED_MAX, whole pages beyond. NULL: memory is out. */
 void *buffer_acquire(struct buffer_cache *cache, size_t bytes, size_t *out_bytes);
 
-/* `bytes` is the real size that buffer_acquire gave. */
+/* `bytes` is the real size that buffer_acquire gave. The memory is poisoned in sanitizer builds. */
 void buffer_release(struct buffer_cache *cache, void *buffer, size_t bytes);
 
 #endif

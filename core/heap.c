@@ -1,7 +1,6 @@
 /*
- * Heaps under a common byte budget; see heap.h. Each heap keeps its own count and settles with the
- * budget every HEAP_SLACK_BYTES, so that the hot path touches no shared cache line. The only file
- * that includes mimalloc.
+ * Heaps under a common byte budget; see heap.h. What is counted is what the allocator gave, its
+ * rounding included. The only file that includes mimalloc.
  */
 #include "core/heap.h"
 
@@ -15,6 +14,14 @@
 static inline void *allocator_alloc(size_t bytes)
 {
     return PS_SANITIZER ? malloc(bytes) : mi_malloc(bytes);
+}
+
+static inline void *allocator_alloc_aligned(size_t alignment, size_t bytes)
+{
+    /* aligned_alloc wants whole multiples of the alignment. */
+    size_t whole_bytes = (bytes + alignment - 1) & ~(alignment - 1);
+    return PS_SANITIZER ? aligned_alloc(alignment, whole_bytes)
+                        : mi_malloc_aligned(bytes, alignment);
 }
 
 static inline void *allocator_realloc(void *memory, size_t bytes)
@@ -62,35 +69,39 @@ static void account(struct heap *heap, int64_t bytes)
         settle(heap);
 }
 
-/* True when an allocation of `bytes` may be tried. */
-static bool is_allowed(struct heap *heap, size_t bytes)
+/* True when memory may grow by `growth_bytes`; counts the attempt and its failure. */
+static bool is_allowed(struct heap *heap, size_t bytes, int64_t growth_bytes)
 {
     heap->allocations++;
-    if (ps_unlikely(heap->allocations == heap->fail_at))
+    if (ps_unlikely(heap->allocations == heap->fail_at || bytes > HEAP_ALLOC_BYTES_MAX))
         goto refused;
     const struct heap_budget *budget = heap->budget;
-    if (budget->bytes_max == 0)
+    if (budget->bytes_max == 0 || growth_bytes <= 0)
         return true;
     int64_t used = atomic_load_explicit(&budget->bytes_used, memory_order_relaxed);
-    if (ps_likely(used + heap->bytes_unsettled + (int64_t)bytes <= budget->bytes_max))
+    if (ps_likely(used + heap->bytes_unsettled + growth_bytes <= budget->bytes_max))
         return true;
 refused:
     heap->failures++;
     return false;
 }
 
+/* Accounts for what the allocator gave, or for its failure. */
+static void *take(struct heap *heap, void *memory, int64_t bytes_before)
+{
+    if (ps_unlikely(memory == NULL))
+        heap->failures++;
+    else
+        account(heap, (int64_t)allocator_bytes(memory) - bytes_before);
+    return memory;
+}
+
 void *heap_alloc(struct heap *heap, size_t bytes)
 {
     ps_assert(bytes > 0);
-    if (!is_allowed(heap, bytes))
+    if (!is_allowed(heap, bytes, (int64_t)bytes))
         return NULL;
-    void *memory = allocator_alloc(bytes);
-    if (memory == NULL) {
-        heap->failures++;
-        return NULL;
-    }
-    account(heap, (int64_t)allocator_bytes(memory));
-    return memory;
+    return take(heap, allocator_alloc(bytes), 0);
 }
 
 void *heap_zalloc(struct heap *heap, size_t bytes)
@@ -101,19 +112,23 @@ void *heap_zalloc(struct heap *heap, size_t bytes)
     return memory;
 }
 
+void *heap_alloc_aligned(struct heap *heap, size_t alignment, size_t bytes)
+{
+    ps_assert(bytes > 0);
+    ps_assert(alignment >= sizeof(void *) && (alignment & (alignment - 1)) == 0);
+    ps_assert(alignment <= HEAP_ALIGNMENT_MAX);
+    if (!is_allowed(heap, bytes, (int64_t)bytes))
+        return NULL;
+    return take(heap, allocator_alloc_aligned(alignment, bytes), 0);
+}
+
 void *heap_realloc(struct heap *heap, void *memory, size_t bytes)
 {
     ps_assert(bytes > 0);
-    if (!is_allowed(heap, bytes))
-        return NULL;
     int64_t before = memory == NULL ? 0 : (int64_t)allocator_bytes(memory);
-    void *moved = allocator_realloc(memory, bytes);
-    if (moved == NULL) {
-        heap->failures++;
+    if (!is_allowed(heap, bytes, (int64_t)bytes - before))
         return NULL;
-    }
-    account(heap, (int64_t)allocator_bytes(moved) - before);
-    return moved;
+    return take(heap, allocator_realloc(memory, bytes), before);
 }
 
 void heap_free(struct heap *heap, void *memory)
@@ -122,6 +137,16 @@ void heap_free(struct heap *heap, void *memory)
         return;
     account(heap, -(int64_t)allocator_bytes(memory));
     allocator_free(memory);
+}
+
+void heap_fail_at(struct heap *heap, uint64_t number)
+{
+    heap->fail_at = number == 0 ? 0 : heap->allocations + number;
+}
+
+int64_t heap_bytes_net(const struct heap *heap)
+{
+    return atomic_load_explicit(&heap->bytes_net, memory_order_relaxed);
 }
 
 int64_t heap_budget_bytes_used(const struct heap_budget *budget)

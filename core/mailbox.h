@@ -16,50 +16,62 @@
 
 struct heap;
 
-/* The layers above lay their own structure over `bytes`. */
+/* One cache line. The layers above lay their own structure of up to MAIL_BYTES over `bytes`, which
+ * is aligned to 8. */
+enum { MAIL_BYTES = 56 };
+
 struct mail {
-    uint32_t weight_bytes; /* filled in by mailbox_post */
+    alignas(64) uint32_t weight_bytes; /* filled in by mailbox_post */
     uint32_t reserved;
-    unsigned char bytes[56];
+    unsigned char bytes[MAIL_BYTES];
 };
 
+/* One cache line per writer and reader: what the producer writes with each post shares none with
+ * what the consumer polls. */
 struct mailbox {
-    /* The producer's. */
-    alignas(64) _Atomic uint32_t published;
-    uint32_t tail;      /* posted, perhaps not yet published */
-    uint32_t seen_head; /* `consumed` as last seen */
-    uint64_t posted_bytes;
-    uint64_t seen_consumed_bytes;
-    /* The consumer's. */
-    alignas(64) _Atomic uint32_t consumed;
-    _Atomic uint64_t consumed_bytes;
-    uint32_t head; /* taken, perhaps not yet given back */
-    uint32_t seen_published;
-    uint64_t taken_bytes;
-    /* The consumer's, read by the producer after each flush. */
-    alignas(64) _Atomic uint32_t is_sleeping;
     /* Immutable. */
     alignas(64) struct mail *mails;
-    void *allocation;
     uint32_t entries_max; /* a power of two */
     uint32_t reserved_max;
     size_t bytes_max;
+    /* The producer's own. */
+    alignas(64) uint32_t tail; /* posted, perhaps not yet published */
+    uint32_t seen_head;        /* `consumed` as last seen */
+    uint64_t posted_bytes;
+    uint64_t seen_consumed_bytes;
+    uint64_t refused; /* posts that found it full */
+    /* Written by the producer, read by the consumer. */
+    alignas(64) _Atomic uint32_t published;
+    /* The consumer's own. */
+    alignas(64) uint32_t head; /* taken, perhaps not yet given back */
+    uint32_t seen_published;
+    uint64_t taken_bytes;
+    /* Written by the consumer, read by the producer. */
+    alignas(64) _Atomic uint32_t consumed;
+    _Atomic uint64_t consumed_bytes;
+    /* Set by the consumer, read after each flush and taken back by the producer. */
+    alignas(64) _Atomic uint32_t is_sleeping;
 };
 
-/* entries_max is rounded up to a power of two. 0 or -ENOMEM. */
+/* Any thread, before the two begin. entries_max is rounded up to a power of two, at least 64, and
+ * stays above reserved_max; bytes_max > 0. 0 or -ENOMEM. */
 int mailbox_create(struct heap *heap, uint32_t entries_max, uint32_t reserved_max, size_t bytes_max,
                    struct mailbox **out_mailbox);
+
+/* Any thread, after the two have ended. Mail in it is forgotten; NULL is allowed. */
 void mailbox_destroy(struct heap *heap, struct mailbox *mailbox);
 
-/* Producer. False when fewer than reserved_max entries would stay free, or the byte cap is reached
- * by mail that is already there (one mail may exceed it). */
+/* Producer. Copies the mail. False, counted in `refused`, when fewer than reserved_max entries
+ * would stay free, or the byte cap would be passed (a mail heavier than the cap passes when it is
+ * the only one). */
 bool mailbox_post(struct mailbox *mailbox, const struct mail *mail, uint32_t weight_bytes);
 
 /* Producer. May use every entry and ignores the byte cap: for answers whose room a request
- * reserved. */
+ * reserved. False, counted, when there is no entry at all. */
 bool mailbox_post_reserved(struct mailbox *mailbox, const struct mail *mail, uint32_t weight_bytes);
 
-/* Producer. Publishes what was posted. True when the consumer sleeps and needs its doorbell. */
+/* Producer. Publishes what was posted. True when the consumer sleeps: the caller must ring its
+ * doorbell, and is told so once per sleep. */
 bool mailbox_flush(struct mailbox *mailbox);
 
 /* Producer: share of the mailbox that is in use, in 1/256 (entries or bytes, whichever is fuller).
@@ -69,17 +81,18 @@ uint32_t mailbox_fill(struct mailbox *mailbox);
 /* Consumer. The next mail, or NULL; it stays valid until mailbox_give_back. */
 struct mail *mailbox_take(struct mailbox *mailbox);
 
-/* Consumer. The last taken mail was not handled: take gives it again. */
+/* Consumer. The last taken mail, not yet given back, was not handled: take gives it again. */
 void mailbox_untake(struct mailbox *mailbox);
 
 /* Consumer. Gives the room of every taken mail back to the producer. */
 void mailbox_give_back(struct mailbox *mailbox);
 
-/* Consumer. Announces sleep; false when mail is there after all (then it is awake again). */
+/* Consumer. Announces sleep; false when mail is there after all (then it is awake again). After
+ * true every flush of mail rings, until mailbox_awake. */
 bool mailbox_sleep(struct mailbox *mailbox);
 void mailbox_awake(struct mailbox *mailbox);
 
-/* Consumer. */
+/* Consumer. Nothing published is left to take. */
 bool mailbox_is_empty(const struct mailbox *mailbox);
 
 #endif

@@ -9,16 +9,17 @@
 
 enum { SLOT_MASK = TIMER_WHEEL_SLOTS - 1 };
 
-#define TIMER_OUTSIDE UINT32_MAX
+/* In `previous`: the first of its slot. In the cursor: the walk stands behind the slot's last. */
+#define TIMER_END UINT32_MAX
 
 void timer_clear(struct timer *timer)
 {
-    *timer = (struct timer){.previous = TIMER_OUTSIDE};
+    *timer = (struct timer){.previous = 0};
 }
 
 bool timer_is_pending(const struct timer *timer)
 {
-    return timer->previous != TIMER_OUTSIDE;
+    return timer->previous != 0;
 }
 
 void timer_wheel_init(struct timer_wheel *wheel, uint32_t tick, timer_wheel_at *at, void *context)
@@ -31,6 +32,7 @@ void timer_wheel_init(struct timer_wheel *wheel, uint32_t tick, timer_wheel_at *
 
 void timer_wheel_add(struct timer_wheel *wheel, uint32_t id, uint32_t deadline_tick)
 {
+    ps_assert(id < TIMER_WHEEL_ID_MAX);
     struct timer *timer = wheel->at(wheel->context, id);
     if (timer_is_pending(timer))
         timer_wheel_remove(wheel, id);
@@ -40,7 +42,7 @@ void timer_wheel_add(struct timer_wheel *wheel, uint32_t id, uint32_t deadline_t
         slot_tick = wheel->tick + 1;
     timer->deadline_tick = slot_tick;
     uint32_t *head = &wheel->heads[slot_tick & SLOT_MASK];
-    timer->previous = 0;
+    timer->previous = TIMER_END;
     timer->next = *head;
     if (*head != 0)
         wheel->at(wheel->context, *head - 1)->previous = id + 1;
@@ -56,8 +58,8 @@ void timer_wheel_remove(struct timer_wheel *wheel, uint32_t id)
         return;
     uint32_t slot = timer->deadline_tick & SLOT_MASK;
     if (wheel->cursor == id + 1)
-        wheel->cursor = timer->next == 0 ? TIMER_OUTSIDE : timer->next;
-    if (timer->previous == 0)
+        wheel->cursor = timer->next == 0 ? TIMER_END : timer->next;
+    if (timer->previous == TIMER_END)
         wheel->heads[slot] = timer->next;
     else
         wheel->at(wheel->context, timer->previous - 1)->next = timer->next;
@@ -75,14 +77,14 @@ static bool walk_slot(struct timer_wheel *wheel, uint32_t tick, uint32_t *budget
 {
     if (wheel->cursor == 0)
         wheel->cursor = wheel->heads[tick & SLOT_MASK];
-    while (wheel->cursor != 0 && wheel->cursor != TIMER_OUTSIDE) {
+    while (wheel->cursor != 0 && wheel->cursor != TIMER_END) {
         if (*budget == 0)
             return true;
         (*budget)--;
         uint32_t id = wheel->cursor - 1;
         struct timer *timer = wheel->at(wheel->context, id);
         if ((int32_t)(timer->deadline_tick - tick) > 0) {
-            wheel->cursor = timer->next == 0 ? TIMER_OUTSIDE : timer->next;
+            wheel->cursor = timer->next == 0 ? TIMER_END : timer->next;
             continue;
         }
         timer_wheel_remove(wheel, id); /* moves the cursor on */

@@ -16,9 +16,13 @@ struct heap;
 
 enum { TIMER_WHEEL_SLOTS = 1024 };
 
+/* All zero: in no wheel, so that a zeroed record needs no more. Ids are below TIMER_WHEEL_ID_MAX.
+ */
+#define TIMER_WHEEL_ID_MAX (UINT32_MAX - 1)
+
 struct timer {
-    uint32_t previous; /* id + 1; 0: first of its slot; UINT32_MAX when not in the wheel */
-    uint32_t next;     /* id + 1; 0: last */
+    uint32_t previous; /* 0: in no wheel; UINT32_MAX: first of its slot; else id + 1 */
+    uint32_t next;     /* id + 1; 0: last of its slot */
     uint32_t deadline_tick;
 };
 
@@ -39,20 +43,26 @@ struct timer_wheel {
 
 void timer_wheel_init(struct timer_wheel *wheel, uint32_t tick, timer_wheel_at *at, void *context);
 
-/* Makes a timer that is in no wheel. */
+/* Makes a timer that is in no wheel; for memory that was not zeroed. */
 void timer_clear(struct timer *timer);
 bool timer_is_pending(const struct timer *timer);
 
-/* Adds, or moves, the timer of `id`. A deadline that has passed fires at the next advance. */
+/* Adds, or moves, the timer of `id`. A deadline that has passed counts as the tick after the one
+ * that the wheel stands at, so that a handler which adds it again and again cannot hold up a tick.
+ */
 void timer_wheel_add(struct timer_wheel *wheel, uint32_t id, uint32_t deadline_tick);
+
+/* Allowed for a timer that is in no wheel. */
 void timer_wheel_remove(struct timer_wheel *wheel, uint32_t id);
 
-/* Fires what is due up to `tick`, looking at no more than `budget` timers. True when it stopped for
- * want of budget: call again. */
+/* Fires what is due up to `tick`, slot by slot in the order of deadlines, looking at no more than
+ * `budget` timers (those of a later revolution count too). True when it stopped for want of budget:
+ * call again. The handler may add and remove any timer. */
 bool timer_wheel_advance(struct timer_wheel *wheel, uint32_t tick, uint32_t budget,
                          timer_wheel_fire *fire);
 
-/* The next tick at which something may be due; UINT32_MAX ticks from nothing: false. */
+/* The next tick at which something may be due (at most one revolution ahead; perhaps only a timer
+ * of a later one is there); false when the wheel is empty. */
 bool timer_wheel_next(const struct timer_wheel *wheel, uint32_t *out_tick);
 
 #endif
