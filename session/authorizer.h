@@ -7,6 +7,8 @@
 #ifndef PENSTOCK_SESSION_AUTHORIZER_H
 #define PENSTOCK_SESSION_AUTHORIZER_H
 
+#include <stdatomic.h>
+
 #include "net/mqtt_packet.h"
 
 struct connection;
@@ -18,7 +20,7 @@ struct password_file;
 struct authorizer {
     struct helper *helper;
     struct helper_port *port;
-    const struct password_file *file; /* NULL: no users; nobody's password is looked at */
+    const struct password_file *_Atomic file; /* replaced at SIGHUP; NULL: no users */
 };
 
 /* Called once, perhaps before authorizer_check returns. */

@@ -22,6 +22,7 @@
 #include "session/session.h"
 #include "session/session_store.h"
 #include "session/subscribe.h"
+#include "session/sys_topics.h"
 #include "session/window.h"
 
 enum { MAIL_PER_TURN = 4096 /* from one shard */ };
@@ -244,6 +245,7 @@ static bool step_catch_up(void *context, struct shard *shard)
     struct hub *hub = context;
     (void)shard;
     authorizer_step(hub);
+    sys_topics_step(hub);
     return catch_up_step(hub);
 }
 
@@ -425,6 +427,7 @@ int hub_create(const struct hub_options *options, struct hub **out_hub)
     hub->net_limits = options->net_limits;
     hub->net_shared = options->net_shared;
     hub->shared = options->shared;
+    hub->sys = options->sys;
     hub->random_state = options->random_seed;
     hub->partition_count = broker_partition_count(hub->broker);
     hub->partition_levels = broker_partition_levels(hub->broker);

@@ -22,14 +22,13 @@
 #include "session/topic_index.h"
 
 struct authorizer;
-struct helper_thread;
 struct hub_mail;
 struct log;
 struct outbox_mail;
 struct owner;
 struct session;
 struct store_operation;
-struct sys_topics;
+struct sys_publisher;
 
 enum { HUB_PARTITIONS_MAX = 1024 };
 
@@ -117,7 +116,6 @@ struct hub {
     struct net *net;
     struct broker *broker;
     struct log *log; /* NULL: nothing is logged */
-    struct helper_thread *helper;
     struct authorizer *authorizer;
     const struct hub_limits *limits;
     const struct net_limits *net_limits;
@@ -146,8 +144,10 @@ struct hub {
     uint32_t outbox_count;
     struct store_operation *store_first; /* refused by the broker's full queue */
     struct store_operation *store_last;
-    bool wants_turn; /* something was asked of the broker after its step */
-    struct sys_topics *sys;
+    bool wants_turn;           /* something was asked of the broker after its step */
+    struct sys_publisher *sys; /* shared; NULL: no $SYS */
+    uint64_t sys_due_ns;
+    uint32_t sys_next; /* entry of the round under way */
     uint64_t random_state;
     struct hub_counters counters;
 };
@@ -157,7 +157,6 @@ struct hub_options {
     struct heap *heap;
     struct broker *broker;
     struct log *log;
-    struct helper_thread *helper;
     struct authorizer *authorizer;
     const struct hub_limits *limits;
     const struct net_limits *net_limits;
@@ -165,6 +164,7 @@ struct hub_options {
     struct hub_shared *shared;
     struct ring *const *rings;
     uint32_t sockets_max;
+    struct sys_publisher *sys;
     uint64_t random_seed;
 };
 

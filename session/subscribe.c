@@ -16,6 +16,7 @@
 #include "session/retained_job.h"
 #include "session/session.h"
 #include "session/session_store.h"
+#include "session/sys_topics.h"
 
 /* One SUBSCRIBE on its way; the filters with references, NULL where one was refused. */
 struct subscribe_job {
@@ -94,6 +95,7 @@ static void finish(struct hub *hub, struct subscribe_job *job)
             if (job->filters[i] == NULL)
                 continue;
             retained_job_add(hub, session, job->filters[i], job->starts, job->codes[i]);
+            sys_topics_greet(hub, session, job->filters[i]);
         }
     }
     destroy(hub, job);

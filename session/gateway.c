@@ -1,0 +1,551 @@
+/*
+ * The assembly of a gateway; see gateway.h.
+ *
+ * Start: memory store, then for each shard heap, ring, shard, broker handle, hub; listeners on
+ * every shard; helper thread; shard threads, which meet at a barrier when their rings are started.
+ * Stop runs the other way.
+ */
+#include "session/gateway.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker_client/memory.h"
+#include "core/base.h"
+#include "core/heap.h"
+#include "core/helper_thread.h"
+#include "core/log.h"
+#include "core/topology.h"
+#include "net/address.h"
+#include "net/admin_http.h"
+#include "session/authorizer.h"
+#include "session/gateway_config.h"
+#include "session/gateway_metrics.h"
+#include "session/hub.h"
+#include "session/password_file.h"
+#include "session/sys_topics.h"
+
+enum {
+    MAILBOX_ENTRIES_MAX = 32768,
+    MAILBOX_RESERVED_MAX = 16384,
+    MAILBOX_BYTES_MAX = 32 << 20,
+    STOP_MS_MAX = 5000,
+    LOG_DRAIN_MS = 50,
+    SYS_REFRESH_MS = 200
+};
+
+struct gateway_shard {
+    struct gateway *gateway;
+    struct heap heap;
+    struct ring *ring;
+    struct shard *shard;
+    struct broker *broker;
+    struct authorizer authorizer;
+    struct hub *hub;
+    struct gateway_metrics_values metrics;
+    pthread_t thread;
+    bool is_running;
+    int status;
+    _Atomic bool is_done;
+    bool is_shutting_down;
+};
+
+struct retired_passwords {
+    struct retired_passwords *next;
+    struct password_file *file;
+};
+
+struct gateway {
+    struct heap *heap; /* the main thread's */
+    struct log *log;
+    const struct gateway_config *config;
+    struct topology topology;
+    struct heap_budget budget;
+    struct heap helper_heap;
+    struct memory_store *store;
+    struct helper *helper;
+    struct metrics *metrics;
+    struct sys_publisher *sys;
+    struct password_file *passwords;
+    struct retired_passwords *retired; /* older files, which a check under way may still use */
+    struct admin_http *admin;
+    struct sockaddr_storage admin_address;
+    struct net_limits net_limits;
+    struct hub_limits hub_limits;
+    struct net_shared net_shared;
+    struct hub_shared hub_shared;
+    struct sockaddr_storage addresses[NET_LISTENERS_MAX];
+    uint32_t address_count;
+    uint32_t shard_count;
+    struct gateway_shard *shards;
+    struct hub **hubs;
+    struct ring **rings;
+    struct shard **peers;
+    pthread_barrier_t started;
+    _Atomic bool is_stopping;
+};
+
+static uint64_t random_word(void)
+{
+    uint64_t word = 0;
+    ssize_t got = getrandom(&word, sizeof(word), 0);
+    ps_assert(got == sizeof(word));
+    return word;
+}
+
+/* Runs once a turn: snapshots for the readers, and the way out. */
+static bool housekeeping(void *context, struct shard *shard)
+{
+    struct gateway_shard *own = context;
+    gateway_metrics_publish(&own->metrics, own->hub, own->broker, own->shard, own->ring);
+    if (!atomic_load_explicit(&own->gateway->is_stopping, memory_order_acquire))
+        return false;
+    if (!own->is_shutting_down) {
+        own->is_shutting_down = true;
+        net_shutdown(own->hub->net);
+    }
+    if (net_counters(own->hub->net)->connections == 0)
+        atomic_store_explicit(&own->is_done, true, memory_order_release);
+    (void)shard;
+    return false;
+}
+
+static void wake_shard(void *context)
+{
+    shard_wake(context);
+}
+
+static int create_shard(struct gateway *gateway, uint32_t index, char *error)
+{
+    struct gateway_shard *own = &gateway->shards[index];
+    const struct gateway_config *config = gateway->config;
+    own->gateway = gateway;
+    heap_init(&own->heap, &gateway->budget);
+    uint32_t sockets_max = (uint32_t)config->connections_max + 1024;
+    const struct ring_options ring = {
+        .sockets_max = sockets_max,
+        .mode = (enum ring_mode)config->ring_mode,
+    };
+    int status = ring_create(&ring, &own->ring, error, GATEWAY_ERROR_BYTES);
+    if (status < 0)
+        return status;
+    snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
+    gateway->rings[index] = own->ring;
+    const struct shard_options shard = {
+        .index = index,
+        .count = gateway->shard_count,
+        .ring = own->ring,
+        .heap = &own->heap,
+        .mailbox_entries_max = MAILBOX_ENTRIES_MAX,
+        .mailbox_reserved_max = MAILBOX_RESERVED_MAX,
+        .mailbox_bytes_max = MAILBOX_BYTES_MAX,
+    };
+    status = shard_create(&shard, &own->shard);
+    if (status < 0)
+        return status;
+    gateway->peers[index] = own->shard;
+    shard_connect(own->shard, gateway->peers);
+    const struct broker_options broker = {
+        .heap = &own->heap,
+        .shard_index = index,
+        .shard_count = gateway->shard_count,
+        .wake = wake_shard,
+        .wake_context = own->shard,
+    };
+    status = memory_broker_create(gateway->store, &broker, &own->broker);
+    if (status < 0)
+        return status;
+    own->authorizer.helper = gateway->helper;
+    atomic_init(&own->authorizer.file, gateway->passwords);
+    status = helper_port_create(gateway->heap, gateway->helper, wake_shard, own->shard,
+                                &own->authorizer.port);
+    if (status < 0)
+        return status;
+    const struct hub_options hub = {
+        .shard = own->shard,
+        .heap = &own->heap,
+        .broker = own->broker,
+        .log = gateway->log,
+        .authorizer = &own->authorizer,
+        .limits = &gateway->hub_limits,
+        .net_limits = &gateway->net_limits,
+        .net_shared = &gateway->net_shared,
+        .shared = &gateway->hub_shared,
+        .rings = gateway->rings,
+        .sockets_max = sockets_max,
+        .sys = gateway->sys,
+        .random_seed = random_word(),
+    };
+    status = hub_create(&hub, &own->hub);
+    if (status < 0)
+        return status;
+    gateway->hubs[index] = own->hub;
+    const struct shard_step step = {.name = "housekeeping", .run = housekeeping, .context = own};
+    shard_add_step(own->shard, &step);
+    return gateway_metrics_register(gateway->metrics, &own->metrics, index);
+}
+
+static void *run_shard(void *context)
+{
+    struct gateway_shard *own = context;
+    struct topology_place place;
+    topology_pin(&own->gateway->topology, own->shard->index, &place);
+    own->status = ring_start(own->ring);
+    pthread_barrier_wait(&own->gateway->started);
+    if (own->status == 0)
+        own->status = shard_run(own->shard);
+    atomic_store_explicit(&own->is_done, true, memory_order_release);
+    return NULL;
+}
+
+static int listen_on(struct gateway *gateway, const char *text, char *error)
+{
+    struct sockaddr_storage address;
+    socklen_t bytes = 0;
+    if (address_parse(text, &address, &bytes) < 0) {
+        snprintf(error, GATEWAY_ERROR_BYTES, "listen=%s: not HOST:PORT", text);
+        return -EINVAL;
+    }
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        int status = net_listen(gateway->hubs[i]->net, &address, bytes);
+        if (status < 0) {
+            snprintf(error, GATEWAY_ERROR_BYTES, "listen=%s: %s", text, strerror(-status));
+            return status;
+        }
+    }
+    gateway->addresses[gateway->address_count++] = address;
+    return 0;
+}
+
+static int listen_all(struct gateway *gateway, char *error)
+{
+    const struct config_list *list = &gateway->config->listen;
+    if (list->count == 0 || list->count > NET_LISTENERS_MAX) {
+        snprintf(error, GATEWAY_ERROR_BYTES, "listen: 1 to %d addresses are allowed",
+                 NET_LISTENERS_MAX);
+        return -EINVAL;
+    }
+    for (uint32_t i = 0; i < list->count; i++) {
+        int status = listen_on(gateway, list->items[i], error);
+        if (status < 0)
+            return status;
+    }
+    return 0;
+}
+
+static void drain_log(void *context)
+{
+    log_drain(context);
+}
+
+static void signal_helper(void *context)
+{
+    helper_signal(context);
+}
+
+static void render_metrics(void *context, struct text *text)
+{
+    const struct gateway *gateway = context;
+    metrics_render_prometheus(gateway->metrics, text);
+}
+
+static bool is_healthy(void *context, struct text *text)
+{
+    (void)context;
+    (void)text;
+    return true;
+}
+
+static bool is_ready(void *context, struct text *text)
+{
+    struct gateway *gateway = context;
+    (void)text;
+    return !atomic_load_explicit(&gateway->is_stopping, memory_order_acquire);
+}
+
+static int start_admin(struct gateway *gateway, char *error)
+{
+    const char *text = gateway->config->admin_listen;
+    if (text[0] == '\0')
+        return 0;
+    socklen_t bytes = 0;
+    int status = address_parse(text, &gateway->admin_address, &bytes);
+    const struct admin_http_options options = {
+        .budget = &gateway->budget,
+        .log = gateway->log,
+        .callbacks = {gateway, render_metrics, is_healthy, is_ready},
+    };
+    if (status == 0)
+        status = admin_http_start(&options, &gateway->admin_address, bytes, &gateway->admin);
+    if (status < 0)
+        snprintf(error, GATEWAY_ERROR_BYTES, "admin.listen=%s: %s", text,
+                 status == -EINVAL ? "not HOST:PORT" : strerror(-status));
+    return status;
+}
+
+static int load_passwords(struct gateway *gateway, const struct gateway_config *config,
+                          struct password_file **out_file, char *error)
+{
+    *out_file = NULL;
+    if (config->password_file[0] == '\0')
+        return 0;
+    return password_file_load(gateway->heap, config->password_file, out_file, error,
+                              GATEWAY_ERROR_BYTES);
+}
+
+/* Everything that the shards share. */
+static int create_shared(struct gateway *gateway, char *error)
+{
+    const struct gateway_config *config = gateway->config;
+    gateway->budget.bytes_max = (int64_t)config->memory_bytes_max;
+    heap_init(&gateway->helper_heap, &gateway->budget);
+    topology_read(&gateway->topology);
+    gateway->shard_count =
+        config->shards == 0 ? gateway->topology.core_count : (uint32_t)config->shards;
+    gateway->shard_count = ps_min_u32(gateway->shard_count, SHARD_COUNT_MAX);
+    gateway_config_net_limits(config, gateway->shard_count, &gateway->net_limits);
+    gateway_config_hub_limits(config, &gateway->hub_limits);
+    uint32_t count = gateway->shard_count;
+    gateway->shards = heap_zalloc(gateway->heap, count * sizeof(struct gateway_shard));
+    gateway->hubs = heap_zalloc(gateway->heap, count * sizeof(struct hub *));
+    gateway->rings = heap_zalloc(gateway->heap, count * sizeof(struct ring *));
+    gateway->peers = heap_zalloc(gateway->heap, count * sizeof(struct shard *));
+    snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
+    if (gateway->shards == NULL || gateway->hubs == NULL || gateway->rings == NULL ||
+        gateway->peers == NULL)
+        return -ENOMEM;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gateway->hub_shared = (struct hub_shared){
+        .seed = random_word(),
+        .hubs = gateway->hubs,
+        .hub_count = count,
+        .start_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
+    };
+    const struct memory_store_config store = {
+        .memory_bytes = config->broker_memory_bytes,
+        .partition_count = (uint16_t)config->broker_partitions,
+        .partition_levels = (uint16_t)config->broker_partition_levels,
+        .shard_count = (uint16_t)count,
+        .hash_seed = random_word(),
+    };
+    int status = memory_store_create(&store, gateway->heap, &gateway->store);
+    if (status == 0)
+        status = metrics_create(gateway->heap, &gateway->metrics);
+    if (status == 0)
+        status = sys_publisher_create(gateway->heap, gateway->metrics, gateway->hub_shared.start_ms,
+                                      &gateway->sys);
+    if (status == 0)
+        status = helper_create(gateway->heap, 0, &gateway->helper);
+    if (status == 0)
+        status = load_passwords(gateway, config, &gateway->passwords, error);
+    return status;
+}
+
+static void refresh_sys(void *context)
+{
+    sys_publisher_refresh(context);
+}
+
+static int start_helper(struct gateway *gateway)
+{
+    int status = helper_add_periodic(gateway->helper, LOG_DRAIN_MS, drain_log, gateway->log);
+    if (status == 0)
+        status = helper_add_periodic(gateway->helper, SYS_REFRESH_MS, refresh_sys, gateway->sys);
+    if (status == 0)
+        status = helper_start(gateway->helper);
+    if (status == 0)
+        log_defer(gateway->log, signal_helper, gateway->helper);
+    return status;
+}
+
+/* Starts the threads; they run when all rings have started. */
+static int start_threads(struct gateway *gateway, char *error)
+{
+    pthread_barrier_init(&gateway->started, NULL, gateway->shard_count + 1);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        int status =
+            pthread_create(&gateway->shards[i].thread, NULL, run_shard, &gateway->shards[i]);
+        if (status != 0) {
+            /* The others wait at the barrier for ever: there is no way back but the program's end.
+             */
+            log_write(gateway->log, LOG_FATAL, "thread", "error=\"%s\"", strerror(status));
+            _exit(1);
+        }
+        gateway->shards[i].is_running = true;
+    }
+    pthread_barrier_wait(&gateway->started);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        if (gateway->shards[i].status < 0) {
+            snprintf(error, GATEWAY_ERROR_BYTES, "io_uring on shard %u: %s", i,
+                     strerror(-gateway->shards[i].status));
+            return gateway->shards[i].status;
+        }
+    }
+    return 0;
+}
+
+int gateway_start(struct heap *heap, const struct config *config, struct log *log,
+                  struct gateway **out_gateway, char *error)
+{
+    struct gateway *gateway = heap_zalloc(heap, sizeof(*gateway));
+    if (gateway == NULL) {
+        snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
+        return -ENOMEM;
+    }
+    gateway->heap = heap;
+    gateway->log = log;
+    gateway->config = config_values(config);
+    int status = create_shared(gateway, error);
+    for (uint32_t i = 0; status == 0 && i < gateway->shard_count; i++)
+        status = create_shard(gateway, i, error);
+    if (status == 0)
+        status = listen_all(gateway, error);
+    if (status == 0)
+        status = start_admin(gateway, error);
+    if (status == 0)
+        status = start_helper(gateway);
+    if (status == 0)
+        status = start_threads(gateway, error);
+    if (status < 0) {
+        gateway_stop(gateway);
+        return status;
+    }
+    *out_gateway = gateway;
+    return 0;
+}
+
+void gateway_announce(const struct gateway *gateway)
+{
+    char line[LOG_LINE_BYTES_MAX] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < gateway->address_count; i++) {
+        char text[ADDRESS_TEXT_BYTES];
+        address_format(&gateway->addresses[i], text);
+        used += (size_t)snprintf(line + used, sizeof(line) - used, "listen=%s ", text);
+    }
+    if (gateway->admin != NULL) {
+        char text[ADDRESS_TEXT_BYTES];
+        address_format(&gateway->admin_address, text);
+        used += (size_t)snprintf(line + used, sizeof(line) - used, "admin=%s ", text);
+    }
+    bool is_direct = ring_mode(gateway->rings[0]) == RING_MODE_DIRECT;
+    log_write(gateway->log, LOG_INFO, "ready", "%sshards=%u descriptors=%s pid=%d", line,
+              gateway->shard_count, is_direct ? "direct" : "plain", (int)getpid());
+}
+
+int gateway_reload(struct gateway *gateway, const struct config *config, char *error)
+{
+    const struct gateway_config *values = config_values(config);
+    struct password_file *passwords = NULL;
+    int status = load_passwords(gateway, values, &passwords, error);
+    if (status < 0)
+        return status;
+    struct retired_passwords *retired = heap_alloc(gateway->heap, sizeof(*retired));
+    if (retired == NULL) {
+        password_file_destroy(gateway->heap, passwords);
+        snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
+        return -ENOMEM;
+    }
+    gateway->config = values;
+    log_set_level(gateway->log, (enum log_level)values->log_level);
+    gateway_config_net_limits(values, gateway->shard_count, &gateway->net_limits);
+    gateway_config_hub_limits(values, &gateway->hub_limits);
+    *retired = (struct retired_passwords){gateway->retired, gateway->passwords};
+    gateway->retired = retired;
+    gateway->passwords = passwords;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        atomic_store_explicit(&gateway->shards[i].authorizer.file, passwords, memory_order_release);
+    return 0;
+}
+
+/* Waits until every shard has closed its connections, or for STOP_MS_MAX. */
+static void wait_for_shards(struct gateway *gateway)
+{
+    const struct timespec pause = {.tv_nsec = 5000000};
+    for (uint32_t waited_ms = 0; waited_ms < STOP_MS_MAX; waited_ms += 5) {
+        bool is_done = true;
+        for (uint32_t i = 0; i < gateway->shard_count; i++)
+            is_done &= atomic_load_explicit(&gateway->shards[i].is_done, memory_order_acquire);
+        if (is_done)
+            return;
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void stop_threads(struct gateway *gateway)
+{
+    atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
+    bool is_any = false;
+    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
+        if (gateway->shards[i].is_running)
+            shard_wake(gateway->shards[i].shard);
+        is_any |= gateway->shards[i].is_running;
+    }
+    if (is_any)
+        wait_for_shards(gateway);
+    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
+        if (gateway->shards[i].is_running) {
+            shard_stop(gateway->shards[i].shard);
+            pthread_join(gateway->shards[i].thread, NULL);
+        }
+    }
+}
+
+static void destroy_shards(struct gateway *gateway)
+{
+    /* Mail of every shard is discarded before any of them goes: a record may be the last one's. */
+    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++)
+        hub_destroy(gateway->shards[i].hub);
+    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
+        struct gateway_shard *own = &gateway->shards[i];
+        if (own->broker != NULL)
+            broker_destroy(own->broker);
+        helper_port_destroy(gateway->heap, own->authorizer.port);
+    }
+    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
+        struct gateway_shard *own = &gateway->shards[i];
+        shard_destroy(own->shard);
+        ring_destroy(own->ring);
+        if (own->gateway != NULL)
+            heap_deinit(&own->heap);
+    }
+}
+
+int gateway_stop(struct gateway *gateway)
+{
+    int status = 0;
+    stop_threads(gateway);
+    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
+        if (gateway->shards[i].status < 0)
+            status = gateway->shards[i].status;
+    }
+    admin_http_stop(gateway->admin);
+    if (gateway->helper != NULL)
+        helper_stop(gateway->helper);
+    log_direct(gateway->log);
+    destroy_shards(gateway);
+    if (gateway->helper != NULL)
+        helper_destroy(gateway->heap, gateway->helper);
+    if (gateway->store != NULL)
+        memory_store_destroy(gateway->store);
+    sys_publisher_destroy(gateway->heap, gateway->sys);
+    if (gateway->metrics != NULL)
+        metrics_destroy(gateway->heap, gateway->metrics);
+    password_file_destroy(gateway->heap, gateway->passwords);
+    while (gateway->retired != NULL) {
+        struct retired_passwords *retired = gateway->retired;
+        gateway->retired = retired->next;
+        password_file_destroy(gateway->heap, retired->file);
+        heap_free(gateway->heap, retired);
+    }
+    heap_free(gateway->heap, gateway->shards);
+    heap_free(gateway->heap, gateway->hubs);
+    heap_free(gateway->heap, gateway->rings);
+    heap_free(gateway->heap, gateway->peers);
+    heap_free(gateway->heap, gateway);
+    return status;
+}

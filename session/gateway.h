@@ -1,0 +1,36 @@
+/*
+ * A gateway: shards with their rings, heaps and hubs over one broker, the helper thread, the
+ * listeners. The only file that names a concrete broker driver.
+ *
+ * Thread: all of it by the program's main thread; it waits there for signals while the shards run.
+ */
+#ifndef PENSTOCK_SESSION_GATEWAY_H
+#define PENSTOCK_SESSION_GATEWAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct config;
+struct gateway;
+struct heap;
+struct log;
+
+enum { GATEWAY_ERROR_BYTES = 512 };
+
+/* Makes everything, listens, and starts the threads. 0 with *out_gateway, or -errno with one line
+ * in `error` that says what cannot be had and how to get it. */
+int gateway_start(struct heap *heap, const struct config *config, struct log *log,
+                  struct gateway **out_gateway, char *error);
+
+/* Logs event=ready with the real addresses. */
+void gateway_announce(const struct gateway *gateway);
+
+/* Takes over a newly read configuration's reloadable values; the older one must outlive this call
+ * only. 0, or -errno with a line in `error` (password file), and nothing has changed. */
+int gateway_reload(struct gateway *gateway, const struct config *config, char *error);
+
+/* Closes the listeners, lets sends drain for a bounded time, ends the threads, frees everything. 0,
+ * or the -errno that ended a shard. */
+int gateway_stop(struct gateway *gateway);
+
+#endif

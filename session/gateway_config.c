@@ -1,0 +1,137 @@
+/*
+ * The table of configuration keys; see gateway_config.h. Stateless.
+ */
+#include "session/gateway_config.h"
+
+#include "core/base.h"
+#include "core/shard.h"
+
+#define AT(field) offsetof(struct gateway_config, field)
+
+static const char *const log_levels[] = {"debug", "info", "warning", "error", "fatal", NULL};
+static const char *const ring_modes[] = {"auto", "direct", "plain", NULL};
+
+const struct config_key gateway_config_keys[] = {
+    {"listen", CONFIG_LIST, "127.0.0.1:1883", 0, 0, NULL, NULL, false,
+     "addresses to listen on, HOST:PORT; port 0 takes a free one", AT(listen)},
+    {"data_dir", CONFIG_STRING, "./data", 0, 4095, NULL, NULL, false,
+     "directory for what the gateway keeps on disk", AT(data_dir)},
+    {"shards", CONFIG_INTEGER, "0", 0, SHARD_COUNT_MAX, "threads", NULL, false,
+     "event loop threads; 0: one per usable core", AT(shards)},
+    {"log.level", CONFIG_CHOICE, "info", 0, 0, NULL, log_levels, true, "least level that is logged",
+     AT(log_level)},
+    {"ring.descriptors", CONFIG_CHOICE, "auto", 0, 0, NULL, ring_modes, false,
+     "io_uring direct descriptors, plain ones, or what the probe at start finds", AT(ring_mode)},
+    {"admin.listen", CONFIG_STRING, "", 0, 255, NULL, NULL, false,
+     "HOST:PORT for GET /metrics, /healthz, /readyz; empty: off", AT(admin_listen)},
+    {"memory.bytes_max", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
+     "memory of all shards together; 0: unlimited", AT(memory_bytes_max)},
+
+    {"connection.count_max", CONFIG_INTEGER, "1000000", 1, 100000000, "connections", NULL, false,
+     "connections of the gateway; beyond it CONNECT is refused with code 3", AT(connections_max)},
+    {"connection.accepts_per_second_max", CONFIG_INTEGER, "20000", 0, 10000000,
+     "accepts per second", NULL, true,
+     "accepted connections per second over all shards; 0: unlimited", AT(accepts_per_second_max)},
+    {"connection.connect_timeout", CONFIG_DURATION, "10s", 100, 600000, NULL, NULL, true,
+     "time in which CONNECT has to come", AT(connect_timeout_ms)},
+    {"connection.packet_bytes_max", CONFIG_BYTES, "1M", 256, 268435461, NULL, NULL, true,
+     "largest packet that is read", AT(packet_bytes_max)},
+    {"connection.pending_bytes_max", CONFIG_BYTES, "1M", 4096, 1073741824, NULL, NULL, true,
+     "unsent bytes of one connection; QoS 0 beyond it is dropped, QoS 1 and 2 wait in the log",
+     AT(pending_bytes_max)},
+    {"connection.input_bytes_per_turn_max", CONFIG_BYTES, "256k", 16384, 67108864, NULL, NULL, true,
+     "bytes that a shard reads before it goes on with its other work",
+     AT(input_bytes_per_turn_max)},
+    {"connection.keepalive_max", CONFIG_INTEGER, "0", 0, 65535, "seconds", NULL, true,
+     "longest keepalive; a client that asks for more or for none gets this; 0: as the client says",
+     AT(keepalive_seconds_max)},
+    {"connection.linger", CONFIG_DURATION, "1s", 0, 60000, NULL, NULL, true,
+     "time for the last bytes of a connection that is being closed", AT(linger_ms)},
+    {"connection.backlog", CONFIG_INTEGER, "4096", 1, 1048576, "connections", NULL, false,
+     "connections that wait to be accepted", AT(backlog)},
+
+    {"session.expiry", CONFIG_DURATION, "7d", 1000, UINT64_MAX >> 1, NULL, NULL, true,
+     "how long a session with clean session = 0 is kept without a connection",
+     AT(session_expiry_ms)},
+    {"session.subscriptions_max", CONFIG_INTEGER, "10000", 1, 1000000, "subscriptions", NULL, true,
+     "subscriptions of one session", AT(subscriptions_max)},
+    {"session.window_max", CONFIG_INTEGER, "256", 1, 32768, "messages", NULL, true,
+     "unacknowledged QoS 1 and 2 deliveries of one session", AT(window_max)},
+    {"session.inflight_in_max", CONFIG_INTEGER, "1024", 1, 65535, "messages", NULL, true,
+     "unanswered QoS 1 and 2 publishes of one session; beyond it the client is left unread",
+     AT(inbound_max)},
+    {"session.client_id_bytes_max", CONFIG_BYTES, "256", 23, 400, NULL, NULL, true,
+     "length of a ClientId", AT(client_id_bytes_max)},
+    {"topic.bytes_max", CONFIG_BYTES, "4096", 32, 65535, NULL, NULL, true,
+     "length of a topic name or filter", AT(topic_bytes_max)},
+    {"topic.levels_max", CONFIG_INTEGER, "200", 1, 65535, "levels", NULL, true,
+     "levels of a topic name or filter", AT(topic_levels_max)},
+    {"topic.cached_max", CONFIG_INTEGER, "262144", 16, 1000000000, "topics", NULL, false,
+     "entries of each shard's topic table", AT(topics_max)},
+    {"topic.filters_max", CONFIG_INTEGER, "20000000", 1, 1000000000, "filters", NULL, false,
+     "different filters that each shard knows", AT(filters_max)},
+    {"session.recent_bytes_max", CONFIG_BYTES, "8M", 65536, 1073741824, NULL, NULL, false,
+     "hand-overs that each shard keeps for sessions just behind", AT(recent_bytes_max)},
+    {"session.reads_max", CONFIG_INTEGER, "64", 1, 4096, "reads", NULL, true,
+     "reads of the log that a shard has under way for sessions that are behind", AT(reads_max)},
+
+    {"broker.memory_bytes", CONFIG_BYTES, "256M", 1048576, UINT64_MAX >> 1, NULL, NULL, false,
+     "memory of the log and the key-value store; the log's oldest records go when it is full",
+     AT(broker_memory_bytes)},
+    {"broker.partitions", CONFIG_INTEGER, "16", 1, HUB_PARTITIONS_MAX, "partitions", NULL, false,
+     "partitions of the log", AT(broker_partitions)},
+    {"broker.partition_levels", CONFIG_INTEGER, "2", 0, 16, "levels", NULL, false,
+     "topic levels that decide the partition; 0: the whole topic", AT(broker_partition_levels)},
+
+    {"auth.allow_anonymous", CONFIG_BOOLEAN, "no", 0, 0, NULL, NULL, true,
+     "clients without a user name also from other than loopback addresses, and beside a password "
+     "file",
+     AT(allow_anonymous)},
+    {"auth.password_file", CONFIG_STRING, "", 0, 4095, NULL, NULL, true,
+     "users and password hashes as mosquitto_passwd writes them; empty: none", AT(password_file)},
+    {"sys.interval", CONFIG_DURATION, "10s", 0, 3600000, NULL, NULL, true,
+     "how often $SYS topics are published; 0: never", AT(sys_interval_ms)},
+};
+
+const uint32_t gateway_config_key_count = ps_array_count(gateway_config_keys);
+
+void gateway_config_net_limits(const struct gateway_config *config, uint32_t shards,
+                               struct net_limits *out_limits)
+{
+    uint32_t accepts = (uint32_t)config->accepts_per_second_max;
+    *out_limits = (struct net_limits){
+        .connections_max = (uint32_t)config->connections_max,
+        .accepts_per_second_max = accepts == 0 ? 0 : (accepts + shards - 1) / shards,
+        .packet_bytes_max = (uint32_t)config->packet_bytes_max,
+        .connect_timeout_ms = (uint32_t)config->connect_timeout_ms,
+        .pending_bytes_max = (uint32_t)config->pending_bytes_max,
+        .input_bytes_per_turn_max = (uint32_t)config->input_bytes_per_turn_max,
+        .keepalive_seconds_max = (uint32_t)config->keepalive_seconds_max,
+        .linger_ms = (uint32_t)config->linger_ms,
+        .topic_bytes_max = (uint32_t)config->topic_bytes_max,
+        .topic_levels_max = (uint32_t)config->topic_levels_max,
+        .backlog = (uint32_t)config->backlog,
+    };
+}
+
+void gateway_config_hub_limits(const struct gateway_config *config, struct hub_limits *out_limits)
+{
+    *out_limits = (struct hub_limits){
+        .sessions_max = UINT32_MAX / 2,
+        .subscriptions_max = (uint32_t)config->subscriptions_max,
+        .window_max = (uint32_t)config->window_max,
+        .inbound_max = (uint32_t)config->inbound_max,
+        .client_id_bytes_max = (uint32_t)config->client_id_bytes_max,
+        .topic_bytes_max = (uint32_t)config->topic_bytes_max,
+        .topic_levels_max = (uint32_t)config->topic_levels_max,
+        .pending_bytes_max = (uint32_t)config->pending_bytes_max,
+        .topics_max = (uint32_t)config->topics_max,
+        .filters_max = (uint32_t)config->filters_max,
+        .recent_entries_max = 32768,
+        .recent_bytes_max = (uint32_t)config->recent_bytes_max,
+        .reads_max = (uint32_t)config->reads_max,
+        .session_expiry_ms = config->session_expiry_ms,
+        .sys_interval_ms = (uint32_t)config->sys_interval_ms,
+        .allow_anonymous = config->allow_anonymous,
+    };
+}

@@ -1,0 +1,60 @@
+/*
+ * The configuration of a gateway: one structure of values and the one table of keys that describes
+ * it. What a key means stands in the table's help, which --print-config prints.
+ */
+#ifndef PENSTOCK_SESSION_GATEWAY_CONFIG_H
+#define PENSTOCK_SESSION_GATEWAY_CONFIG_H
+
+#include "core/config.h"
+#include "net/net.h"
+#include "session/hub.h"
+
+struct gateway_config {
+    struct config_list listen;
+    const char *data_dir;
+    uint64_t shards;
+    uint32_t log_level;
+    uint32_t ring_mode;
+    const char *admin_listen;
+    uint64_t memory_bytes_max;
+
+    uint64_t connections_max;
+    uint64_t accepts_per_second_max;
+    uint64_t connect_timeout_ms;
+    uint64_t packet_bytes_max;
+    uint64_t pending_bytes_max;
+    uint64_t input_bytes_per_turn_max;
+    uint64_t keepalive_seconds_max;
+    uint64_t linger_ms;
+    uint64_t backlog;
+
+    uint64_t session_expiry_ms;
+    uint64_t subscriptions_max;
+    uint64_t window_max;
+    uint64_t inbound_max;
+    uint64_t client_id_bytes_max;
+    uint64_t topic_bytes_max;
+    uint64_t topic_levels_max;
+    uint64_t topics_max;
+    uint64_t filters_max;
+    uint64_t recent_bytes_max;
+    uint64_t reads_max;
+
+    uint64_t broker_memory_bytes;
+    uint64_t broker_partitions;
+    uint64_t broker_partition_levels;
+
+    bool allow_anonymous;
+    const char *password_file;
+    uint64_t sys_interval_ms;
+};
+
+extern const struct config_key gateway_config_keys[];
+extern const uint32_t gateway_config_key_count;
+
+/* Fills in what net and hub read of it. `shards`: the real number. */
+void gateway_config_net_limits(const struct gateway_config *config, uint32_t shards,
+                               struct net_limits *out_limits);
+void gateway_config_hub_limits(const struct gateway_config *config, struct hub_limits *out_limits);
+
+#endif

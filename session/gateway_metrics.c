@@ -1,0 +1,179 @@
+/*
+ * The tables of a shard's metrics; see gateway_metrics.h. Stateless but for the caller's snapshots.
+ */
+#include "session/gateway_metrics.h"
+
+#include "core/base.h"
+#include "session/version.h"
+
+#define AT(field) offsetof(struct gateway_metrics_values, field)
+#define COUNTER(name, help, labels, field)                                                         \
+    {                                                                                              \
+        name, help, METRIC_COUNTER, labels, AT(field)                                              \
+    }
+#define GAUGE(name, help, labels, field)                                                           \
+    {                                                                                              \
+        name, help, METRIC_GAUGE, labels, AT(field)                                                \
+    }
+#define PACKET(label, type)                                                                        \
+    COUNTER("penstock_packets_received_total", "control packets received", "type=\"" label "\"",   \
+            net.packets_in[type])
+#define CLOSED(label, reason)                                                                      \
+    COUNTER("penstock_connections_closed_total", "connections that ended", "reason=\"" label "\"", \
+            net.closes[reason])
+#define MALFORMED(label, reason)                                                                   \
+    COUNTER("penstock_malformed_total", "packets that the codec refused", "reason=\"" label "\"",  \
+            net.malformed[reason])
+#define DROPPED(label, reason)                                                                     \
+    COUNTER("penstock_dropped_total", "deliveries that were not made", "reason=\"" label "\"",     \
+            hub.dropped[reason])
+
+static const struct metric table[] = {
+    GAUGE("penstock_connections", "connections open now", NULL, net.connections),
+    COUNTER("penstock_accepts_total", "connections accepted", NULL, net.accepts),
+    COUNTER("penstock_accepts_refused_total", "connections refused before CONNECT", NULL,
+            net.accepts_refused),
+    COUNTER("penstock_connects_total", "CONNECT answered with code 0", NULL, hub.connects),
+    COUNTER("penstock_connects_refused_total", "CONNECT answered with another code", NULL,
+            hub.connects_refused),
+    COUNTER("penstock_takeovers_total", "connections closed by a later one of the same client",
+            NULL, hub.takeovers),
+    COUNTER("penstock_moves_total", "connections moved to their home shard", "result=\"ok\"",
+            net.moves_in),
+    COUNTER("penstock_moves_total", "", "result=\"failed\"", net.moves_failed),
+    CLOSED("disconnect", CONNECTION_CLOSED_DISCONNECT),
+    CLOSED("peer", CONNECTION_CLOSED_PEER),
+    CLOSED("keepalive", CONNECTION_CLOSED_KEEPALIVE),
+    CLOSED("connect_timeout", CONNECTION_CLOSED_CONNECT_TIMEOUT),
+    CLOSED("malformed", CONNECTION_CLOSED_MALFORMED),
+    CLOSED("protocol", CONNECTION_CLOSED_PROTOCOL),
+    CLOSED("too_large", CONNECTION_CLOSED_TOO_LARGE),
+    CLOSED("refused", CONNECTION_CLOSED_REFUSED),
+    CLOSED("taken_over", CONNECTION_CLOSED_TAKEN_OVER),
+    CLOSED("limit", CONNECTION_CLOSED_LIMIT),
+    CLOSED("memory", CONNECTION_CLOSED_MEMORY),
+    CLOSED("shutdown", CONNECTION_CLOSED_SHUTDOWN),
+    CLOSED("move_failed", CONNECTION_CLOSED_MOVE_FAILED),
+    MALFORMED("type", MQTT_BAD_TYPE),
+    MALFORMED("flags", MQTT_BAD_FLAGS),
+    MALFORMED("remaining_length", MQTT_BAD_REMAINING_LENGTH),
+    MALFORMED("too_large", MQTT_TOO_LARGE),
+    MALFORMED("truncated", MQTT_TRUNCATED),
+    MALFORMED("trailing_bytes", MQTT_TRAILING_BYTES),
+    MALFORMED("utf8", MQTT_BAD_UTF8),
+    MALFORMED("protocol_name", MQTT_BAD_PROTOCOL_NAME),
+    MALFORMED("protocol_level", MQTT_BAD_PROTOCOL_LEVEL),
+    MALFORMED("connect_flags", MQTT_BAD_CONNECT_FLAGS),
+    MALFORMED("qos", MQTT_BAD_QOS),
+    MALFORMED("dup", MQTT_BAD_DUP),
+    MALFORMED("packet_id", MQTT_BAD_PACKET_ID),
+    MALFORMED("topic", MQTT_BAD_TOPIC),
+    MALFORMED("filter", MQTT_BAD_FILTER),
+    MALFORMED("empty_list", MQTT_EMPTY_LIST),
+    MALFORMED("properties", MQTT_BAD_PROPERTIES),
+    MALFORMED("code", MQTT_BAD_CODE),
+    PACKET("connect", MQTT_CONNECT),
+    PACKET("publish", MQTT_PUBLISH),
+    PACKET("puback", MQTT_PUBACK),
+    PACKET("pubrec", MQTT_PUBREC),
+    PACKET("pubrel", MQTT_PUBREL),
+    PACKET("pubcomp", MQTT_PUBCOMP),
+    PACKET("subscribe", MQTT_SUBSCRIBE),
+    PACKET("unsubscribe", MQTT_UNSUBSCRIBE),
+    PACKET("pingreq", MQTT_PINGREQ),
+    PACKET("disconnect", MQTT_DISCONNECT),
+    COUNTER("penstock_received_bytes_total", "bytes received from clients", NULL, net.bytes_in),
+    COUNTER("penstock_sent_bytes_total", "bytes sent to clients", NULL, net.bytes_out),
+    COUNTER("penstock_sends_total", "sends given to the kernel", NULL, net.sends),
+    COUNTER("penstock_sends_short_total", "sends that left something over", NULL, net.sends_short),
+    GAUGE("penstock_unsent_bytes", "bytes that wait for slow receivers", NULL, net.unsent_bytes),
+    COUNTER("penstock_pressed_turns_total", "turns that left publishers unread", NULL,
+            net.pressed_turns),
+    COUNTER("penstock_publish_retries_total", "publishes that waited for room", NULL, net.retries),
+    COUNTER("penstock_publishes_total", "publishes accepted", "qos=\"0\"", hub.accepted[0]),
+    COUNTER("penstock_publishes_total", "", "qos=\"1\"", hub.accepted[1]),
+    COUNTER("penstock_publishes_total", "", "qos=\"2\"", hub.accepted[2]),
+    COUNTER("penstock_wills_total", "wills published", NULL, hub.wills),
+    COUNTER("penstock_rejected_total", "publishes not accepted", "reason=\"topic\"",
+            hub.rejected[HUB_REJECT_TOPIC]),
+    COUNTER("penstock_rejected_total", "", "reason=\"sys\"", hub.rejected[HUB_REJECT_SYS]),
+    COUNTER("penstock_rejected_total", "", "reason=\"broker\"", hub.rejected[HUB_REJECT_BROKER]),
+    COUNTER("penstock_duplicates_total", "publishes that were known already", NULL, hub.duplicates),
+    COUNTER("penstock_committed_total", "records committed by this shard's partitions", NULL,
+            hub.committed),
+    COUNTER("penstock_relayed_total", "QoS 0 records passed on without the log", NULL, hub.relayed),
+    COUNTER("penstock_handovers_total", "records that came to this shard", NULL, hub.handovers),
+    COUNTER("penstock_matched_total", "deliveries after matching", NULL, hub.matched),
+    COUNTER("penstock_deliveries_total", "deliveries written", "kind=\"live\",qos=\"0\"",
+            hub.queued[0]),
+    COUNTER("penstock_deliveries_total", "", "kind=\"live\",qos=\"1\"", hub.queued[1]),
+    COUNTER("penstock_deliveries_total", "", "kind=\"live\",qos=\"2\"", hub.queued[2]),
+    COUNTER("penstock_deliveries_total", "", "kind=\"replayed\"", hub.replayed),
+    COUNTER("penstock_deliveries_total", "", "kind=\"retained\"", hub.retained),
+    COUNTER("penstock_deliveries_total", "", "kind=\"resent\"", hub.resent),
+    COUNTER("penstock_turned_late_total", "deliveries left to a cursor", NULL, hub.turned_late),
+    COUNTER("penstock_finished_total", "deliveries acknowledged", NULL, hub.finished),
+    DROPPED("pending", HUB_DROP_PENDING),
+    DROPPED("mailbox", HUB_DROP_MAILBOX),
+    DROPPED("memory", HUB_DROP_MEMORY),
+    DROPPED("retention", HUB_DROP_RETENTION),
+    DROPPED("closed", HUB_DROP_CLOSED),
+    DROPPED("waiting", HUB_DROP_WAITING),
+    GAUGE("penstock_sessions", "sessions in memory", NULL, hub.sessions),
+    GAUGE("penstock_subscriptions", "subscriptions of sessions in memory", NULL, hub.subscriptions),
+    GAUGE("penstock_in_flight", "deliveries not acknowledged yet", NULL, hub.in_flight),
+    GAUGE("penstock_late_cursors", "partitions in which sessions are behind", NULL,
+          hub.late_sessions),
+    COUNTER("penstock_reads_total", "reads of the log for late sessions", NULL, hub.reads),
+    COUNTER("penstock_read_records_total", "records that those reads gave", NULL, hub.read_records),
+    COUNTER("penstock_shard_lates_total", "times that a full mailbox made a shard late", NULL,
+            hub.shard_lates),
+    COUNTER("penstock_store_failures_total", "writes and reads of sessions that failed", NULL,
+            hub.store_failures),
+    GAUGE("penstock_log_records", "records in the log", NULL, broker.log_records),
+    GAUGE("penstock_log_bytes", "bytes of the log", NULL, broker.log_bytes),
+    GAUGE("penstock_keys", "entries of the key-value store", NULL, broker.key_count),
+    COUNTER("penstock_retention_records_total", "records removed by retention", NULL,
+            broker.retention_records),
+    COUNTER("penstock_turns_total", "turns of the loop", NULL, shard.turns),
+    COUNTER("penstock_sleeps_total", "turns that slept", NULL, shard.sleeps),
+    COUNTER("penstock_doorbells_total", "sleeping shards woken", NULL, shard.doorbells),
+    COUNTER("penstock_mail_total", "mails posted", NULL, shard.mail_posted),
+    COUNTER("penstock_mail_refused_total", "posts that found a full mailbox", NULL,
+            shard.mail_refused),
+    GAUGE("penstock_longest_turn_ns", "longest turn so far", NULL, shard.longest_turn_ns),
+    COUNTER("penstock_ring_enters_total", "io_uring_enter calls", NULL, ring.enters),
+    COUNTER("penstock_ring_completions_total", "completions", NULL, ring.completions),
+    COUNTER("penstock_ring_overflows_total", "completion queue overflows", NULL, ring.overflows),
+    COUNTER("penstock_ring_receives_total", "receives", NULL, ring.receives),
+    COUNTER("penstock_ring_stale_total", "completions of closed sockets", NULL, ring.stale),
+    GAUGE("penstock_rings", "rings in the bank", NULL, ring.rings),
+    COUNTER("penstock_topics_evicted_total", "topic table entries evicted", NULL,
+            index.topics_evicted),
+};
+
+void gateway_metrics_publish(struct gateway_metrics_values *values, const struct hub *hub,
+                             const struct broker *broker, const struct shard *shard,
+                             const struct ring *ring)
+{
+    if (values->published_tick == shard->tick + 1)
+        return;
+    values->published_tick = shard->tick + 1;
+    metrics_publish(&values->hub, &hub->counters, sizeof(values->hub));
+    metrics_publish(&values->net, net_counters(hub->net), sizeof(values->net));
+    metrics_publish(&values->shard, &shard->counters, sizeof(values->shard));
+    metrics_publish(&values->ring, ring_counters(ring), sizeof(values->ring));
+    metrics_publish(&values->broker, broker_counters(broker), sizeof(values->broker));
+    metrics_publish(&values->index, &hub->index.counters, sizeof(values->index));
+}
+
+int gateway_metrics_register(struct metrics *metrics, const struct gateway_metrics_values *values,
+                             uint32_t shard)
+{
+    return metrics_register(metrics, table, ps_array_count(table), values, shard);
+}
+
+const char *gateway_version(void)
+{
+    return PENSTOCK_VERSION;
+}

@@ -1,0 +1,42 @@
+/*
+ * The metrics of a shard: which counters of which layer are told, under which names. The hot path
+ * counts in plain structures; once in a while the shard copies them into these snapshots, which any
+ * thread may read.
+ *
+ * Owner and thread: published by the shard, read by the registry.
+ */
+#ifndef PENSTOCK_SESSION_GATEWAY_METRICS_H
+#define PENSTOCK_SESSION_GATEWAY_METRICS_H
+
+#include <stdint.h>
+
+#include "broker_client/broker.h"
+#include "core/metrics.h"
+#include "core/ring.h"
+#include "core/shard.h"
+#include "net/net.h"
+#include "session/hub.h"
+
+struct gateway_metrics_values {
+    uint32_t published_tick;
+    struct hub_counters hub;
+    struct net_counters net;
+    struct shard_counters shard;
+    struct ring_counters ring;
+    struct broker_counters broker;
+    struct topic_index_counters index;
+};
+
+/* Copies the counters, at most once a tick. */
+void gateway_metrics_publish(struct gateway_metrics_values *values, const struct hub *hub,
+                             const struct broker *broker, const struct shard *shard,
+                             const struct ring *ring);
+
+/* 0 or -errno. */
+int gateway_metrics_register(struct metrics *metrics, const struct gateway_metrics_values *values,
+                             uint32_t shard);
+
+/* "0.1.0" and the short commit that was built, as --version prints them. */
+const char *gateway_version(void);
+
+#endif
