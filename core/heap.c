@@ -16,25 +16,31 @@ static inline void *allocator_alloc(size_t bytes)
     return PS_SANITIZER ? malloc(bytes) : mi_malloc(bytes);
 }
 
-static inline void *allocator_alloc_aligned(size_t alignment, size_t bytes)
-{
-    /* aligned_alloc wants whole multiples of the alignment. */
-    size_t whole_bytes = (bytes + alignment - 1) & ~(alignment - 1);
-    return PS_SANITIZER ? aligned_alloc(alignment, whole_bytes)
-                        : mi_malloc_aligned(bytes, alignment);
-}
-
-static inline void *allocator_realloc(void *memory, size_t bytes)
-{
-    return PS_SANITIZER ? realloc(memory, bytes) : mi_realloc(memory, bytes);
-}
-
 static inline void allocator_free(void *memory)
 {
     if (PS_SANITIZER)
         free(memory);
     else
         mi_free(memory);
+}
+
+static inline void *allocator_alloc_aligned(size_t alignment, size_t bytes)
+{
+    size_t whole_bytes = (bytes + alignment - 1) & ~(alignment - 1);
+    if (PS_SANITIZER)
+        return aligned_alloc(alignment, whole_bytes);
+    /* Blocks of mimalloc's classes mostly lie on multiples of their size's own power of two; asked
+     * for an alignment above 16 it would take a bigger block all the same. */
+    void *memory = mi_malloc(whole_bytes);
+    if (ps_likely((uintptr_t)memory % alignment == 0))
+        return memory;
+    mi_free(memory);
+    return mi_malloc_aligned(bytes, alignment);
+}
+
+static inline void *allocator_realloc(void *memory, size_t bytes)
+{
+    return PS_SANITIZER ? realloc(memory, bytes) : mi_realloc(memory, bytes);
 }
 
 static inline size_t allocator_bytes(void *memory)

@@ -18,12 +18,14 @@ static bool closes_at_once(struct io_uring *uring, int watched, int closed, int 
     if (io_uring_register_files_update(uring, 0, descriptors, 2) != 2)
         return false;
     struct io_uring_sqe *entry = io_uring_get_sqe(uring);
+    ps_assert(entry != NULL); /* the queue of 8 is empty */
     io_uring_prep_poll_add(entry, 0, POLLIN);
     entry->flags |= IOSQE_FIXED_FILE;
     if (io_uring_submit(uring) != 1)
         return false;
     close(closed);
     entry = io_uring_get_sqe(uring);
+    ps_assert(entry != NULL);
     io_uring_prep_close(entry, 0);
     entry->file_index = 2; /* slot 1, counted from one */
     if (io_uring_submit(uring) != 1)

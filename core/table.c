@@ -1,26 +1,39 @@
 /*
- * Linear hashing over buckets of four entries; see table.h.
+ * Linear hashing over pages of open addressing; see table.h.
  *
- * A bucket is one cache line: four tags and four pointers. What does not fit hangs on as an
- * overflow bucket. Only the last link of a chain is partly used. An insert splits at most one chain
- * and a removal merges at most two, and both work with the overflow buckets that the chains already
- * have: splitting a chain never needs more of them, merging needs at most one. A tag is 32 bits
- * mixed from the whole hash; the bucket's number is taken from it, so hashes are not stored.
+ * A page is an array of buckets, each one cache line: five tags, five pointers, and how many
+ * entries were filed beyond it because it was full (where that is none, a search ends). A page is
+ * rebuilt when it gets too full or too empty, at a size of the allocator's own classes (4, 5, 6 or
+ * 7 times a power of two lines), so that little is lost to rounding. Pages are split in turn, one
+ * per insert while their mean is above TABLE_PAGE_ENTRIES, and merged likewise; because a page fits
+ * its content, it does no harm that those still to be split hold up to twice as much as the others.
+ *
+ * A tag is 32 bits mixed from the whole hash. Its low bits choose the page, its high bits the home
+ * bucket; so hashes are not stored, and pages are split and rebuilt without looking at an item.
  */
 #include "core/table.h"
+
+#include <assert.h>
 
 #include "core/base.h"
 #include "core/heap.h"
 
-enum { BUCKET_ENTRIES = 4, CHAIN_ENTRIES_MAX = 64 };
+enum { BUCKET_ENTRIES = 5, BUCKET_FULL = (1 << BUCKET_ENTRIES) - 1, PAGE_BUCKETS_MAX = 8192 };
 
-/* 64 bytes. */
 struct table_bucket {
-    uint32_t tags[BUCKET_ENTRIES];
     void *items[BUCKET_ENTRIES];
-    struct table_bucket *overflow;
-    uint32_t used; /* entries in use: the first `used` of this bucket */
-    uint32_t reserved;
+    uint32_t tags[BUCKET_ENTRIES];
+    uint16_t passed; /* entries that were filed beyond this bucket and begin at or before it */
+    uint8_t used;    /* a bit for each entry */
+    uint8_t reserved;
+};
+
+static_assert(sizeof(struct table_bucket) == 64, "a bucket is a cache line");
+
+struct table_page {
+    struct table_bucket *buckets; /* NULL while bucket_count is 0 */
+    uint32_t bucket_count;
+    uint32_t count;
 };
 
 static uint32_t tag_of(uint64_t hash)
@@ -28,269 +41,337 @@ static uint32_t tag_of(uint64_t hash)
     return (uint32_t)(hash ^ (hash >> 32));
 }
 
-static struct table_bucket *bucket_at(const struct table *table, uint32_t number)
+static struct table_page *page_at(const struct table *table, uint32_t number)
 {
-    return &table->segments[number / TABLE_SEGMENT_BUCKETS][number % TABLE_SEGMENT_BUCKETS];
+    return &table->segments[number / TABLE_SEGMENT_PAGES][number % TABLE_SEGMENT_PAGES];
 }
 
-static uint32_t bucket_number(const struct table *table, uint32_t tag)
+static struct table_page *page_of(const struct table *table, uint32_t tag)
 {
     uint32_t number = tag & (table->level * 2 - 1);
-    return number < table->bucket_count ? number : tag & (table->level - 1);
+    return page_at(table, number < table->page_count ? number : tag & (table->level - 1));
+}
+
+static uint32_t home_of(const struct table_page *page, uint32_t tag)
+{
+    return ((tag >> 16) * page->bucket_count) >> 16;
+}
+
+static uint32_t bucket_after(const struct table_page *page, uint32_t number)
+{
+    return number + 1 == page->bucket_count ? 0 : number + 1;
+}
+
+/* The entries of the bucket with this tag, a bit each. */
+static uint32_t bucket_matches(const struct table_bucket *bucket, uint32_t tag)
+{
+    uint32_t matches = 0;
+    for (uint32_t i = 0; i < BUCKET_ENTRIES; i++)
+        matches |= (uint32_t)(bucket->tags[i] == tag) << i;
+    return matches & bucket->used;
 }
 
 void table_init(struct table *table, struct heap *heap)
 {
-    *table = (struct table){.heap = heap};
-}
-
-static void free_overflows(struct table *table, struct table_bucket *bucket)
-{
-    struct table_bucket *overflow = bucket->overflow;
-    while (overflow != NULL) {
-        struct table_bucket *next = overflow->overflow;
-        heap_free(table->heap, overflow);
-        overflow = next;
-    }
+    *table = (struct table){.heap = heap, .count_max = TABLE_COUNT_MAX};
 }
 
 void table_deinit(struct table *table)
 {
-    for (uint32_t i = 0; i < table->bucket_count; i++)
-        free_overflows(table, bucket_at(table, i));
-    uint32_t segments = (table->bucket_count + TABLE_SEGMENT_BUCKETS - 1) / TABLE_SEGMENT_BUCKETS;
-    for (uint32_t i = 0; i < segments; i++)
-        heap_free(table->heap, table->segments[i]);
+    for (uint32_t number = 0; number < table->page_count; number++)
+        heap_free(table->heap, page_at(table, number)->buckets);
+    for (uint32_t first = 0; first < table->page_count; first += TABLE_SEGMENT_PAGES)
+        heap_free(table->heap, table->segments[first / TABLE_SEGMENT_PAGES]);
     heap_free(table->heap, table->segments);
     *table = (struct table){0};
 }
 
 void *table_find(const struct table *table, uint64_t hash, table_match *match, const void *key)
 {
-    if (table->bucket_count == 0)
+    if (table->count == 0)
         return NULL;
     uint32_t tag = tag_of(hash);
-    const struct table_bucket *bucket = bucket_at(table, bucket_number(table, tag));
-    for (; bucket != NULL; bucket = bucket->overflow) {
-        for (uint32_t i = 0; i < bucket->used; i++) {
-            if (bucket->tags[i] == tag && match(bucket->items[i], key))
-                return bucket->items[i];
+    const struct table_page *page = page_of(table, tag);
+    uint32_t number = home_of(page, tag);
+    for (uint32_t left = page->bucket_count; left > 0; left--) {
+        const struct table_bucket *bucket = &page->buckets[number];
+        for (uint32_t matches = bucket_matches(bucket, tag); matches != 0; matches &= matches - 1) {
+            void *item = bucket->items[__builtin_ctz(matches)];
+            if (match(item, key))
+                return item;
         }
+        if (bucket->passed == 0)
+            return NULL;
+        number = bucket_after(page, number);
     }
     return NULL;
 }
 
-/* Makes room for bucket number `bucket_count`. */
-static bool add_bucket(struct table *table)
+/* Files an entry in a page that has room. */
+static void page_put(struct table_page *page, uint32_t tag, void *item)
 {
-    uint32_t number = table->bucket_count;
-    uint32_t segment = number / TABLE_SEGMENT_BUCKETS;
-    if (number % TABLE_SEGMENT_BUCKETS == 0) {
-        if (segment >= TABLE_SEGMENTS_MAX)
-            return false;
-        if (segment >= table->segment_capacity) {
-            uint32_t capacity = table->segment_capacity == 0 ? 4 : table->segment_capacity * 2;
-            struct table_bucket **grown = heap_realloc(table->heap, table->segments,
-                                                       capacity * sizeof(struct table_bucket *));
-            if (grown == NULL)
-                return false;
-            table->segments = grown;
-            table->segment_capacity = capacity;
-        }
-        table->segments[segment] =
-            heap_zalloc(table->heap, TABLE_SEGMENT_BUCKETS * sizeof(struct table_bucket));
-        if (table->segments[segment] == NULL)
-            return false;
+    uint32_t number = home_of(page, tag);
+    while (page->buckets[number].used == BUCKET_FULL) {
+        page->buckets[number].passed++;
+        number = bucket_after(page, number);
     }
-    memset(bucket_at(table, number), 0, sizeof(struct table_bucket));
-    table->bucket_count++;
-    if (table->bucket_count >= table->level * 2)
-        table->level *= 2;
+    struct table_bucket *bucket = &page->buckets[number];
+    uint32_t index = (uint32_t)__builtin_ctz(~(uint32_t)bucket->used);
+    bucket->tags[index] = tag;
+    bucket->items[index] = item;
+    bucket->used |= (uint8_t)(1U << index);
+    page->count++;
+}
+
+/* Files every entry of `from` whose tag has any of `bits`, or every entry that has none if
+ * `is_without`. */
+static void page_copy(struct table_page *to, const struct table_page *from, uint32_t bits,
+                      bool is_without)
+{
+    for (uint32_t number = 0; number < from->bucket_count; number++) {
+        const struct table_bucket *bucket = &from->buckets[number];
+        for (uint32_t used = bucket->used; used != 0; used &= used - 1) {
+            uint32_t index = (uint32_t)__builtin_ctz(used);
+            if (((bucket->tags[index] & bits) == 0) == is_without)
+                page_put(to, bucket->tags[index], bucket->items[index]);
+        }
+    }
+}
+
+/* The least number of buckets that is a size class of the allocator and at least `buckets`. */
+static uint32_t class_above(uint32_t buckets)
+{
+    if (buckets <= 8)
+        return buckets;
+    uint32_t step = 1U << (29 - __builtin_clz(buckets - 1)); /* a quarter of the power below */
+    return (buckets + step - 1) & ~(step - 1);
+}
+
+/* The number of buckets for a page of `count` entries, with room for some more: a load of at most
+ * 0.9. */
+static uint32_t buckets_for(uint32_t count)
+{
+    return class_above((count * 10 + BUCKET_ENTRIES * 9 - 1) / (BUCKET_ENTRIES * 9));
+}
+
+/* An empty page; with 0 buckets it takes no memory. False when memory is out. */
+static bool page_create(struct table *table, uint32_t bucket_count, struct table_page *out_page)
+{
+    struct table_page page = {.bucket_count = bucket_count};
+    if (bucket_count > 0) {
+        size_t bytes = bucket_count * sizeof(struct table_bucket);
+        page.buckets = heap_alloc_aligned(table->heap, sizeof(struct table_bucket), bytes);
+        if (page.buckets == NULL)
+            return false;
+        memset(page.buckets, 0, bytes);
+    }
+    *out_page = page;
     return true;
 }
 
-/* Entries and overflow buckets of chains that are being taken apart and put together again. */
-struct chain_parts {
-    struct table_bucket *spare; /* linked by `overflow` */
-    uint32_t count;
-    uint32_t tags[CHAIN_ENTRIES_MAX];
-    void *items[CHAIN_ENTRIES_MAX];
-};
+/* Gives a page another number of buckets; false when memory is out: then it is as it was. */
+static bool page_rebuild(struct table *table, struct table_page *page, uint32_t bucket_count)
+{
+    struct table_page rebuilt;
+    if (!page_create(table, bucket_count, &rebuilt))
+        return false;
+    page_copy(&rebuilt, page, 0, true);
+    heap_free(table->heap, page->buckets);
+    *page = rebuilt;
+    return true;
+}
 
-static uint32_t chain_count(const struct table_bucket *bucket)
+/* Sees to it that one more entry fits; grows above a load of 0.95. 0, -ENOMEM, or -ENOSPC when a
+ * hash that is not even has filled one page beyond measure. */
+static int page_make_room(struct table *table, struct table_page *page)
+{
+    uint32_t room = page->bucket_count * BUCKET_ENTRIES;
+    if ((page->count + 1) * 20 <= room * 19)
+        return 0;
+    if (page->bucket_count < PAGE_BUCKETS_MAX &&
+        page_rebuild(table, page, class_above(page->bucket_count + 1)))
+        return 0;
+    if (page->count < room)
+        return 0;
+    return page->bucket_count < PAGE_BUCKETS_MAX ? -ENOMEM : -ENOSPC;
+}
+
+/* Shrinks a page below a load of 0.7, if it is then not too full. */
+static void page_make_smaller(struct table *table, struct table_page *page)
+{
+    uint32_t bucket_count = buckets_for(page->count * 11 / 10);
+    if (page->count * 10 < page->bucket_count * BUCKET_ENTRIES * 7 &&
+        bucket_count < page->bucket_count)
+        page_rebuild(table, page, bucket_count);
+}
+
+/* Makes room in the directory for page number `page_count`. */
+static bool directory_grow(struct table *table)
+{
+    uint32_t segment = table->page_count / TABLE_SEGMENT_PAGES;
+    if (table->page_count % TABLE_SEGMENT_PAGES != 0)
+        return true;
+    if (segment >= table->segment_capacity) {
+        uint32_t capacity = table->segment_capacity == 0 ? 4 : table->segment_capacity * 2;
+        struct table_page **grown =
+            heap_realloc(table->heap, table->segments, capacity * sizeof(struct table_page *));
+        if (grown == NULL)
+            return false;
+        table->segments = grown;
+        table->segment_capacity = capacity;
+    }
+    table->segments[segment] =
+        heap_alloc(table->heap, TABLE_SEGMENT_PAGES * sizeof(struct table_page));
+    return table->segments[segment] != NULL;
+}
+
+/* Undoes directory_grow, or follows the last page when it goes. */
+static void directory_shrink(struct table *table)
+{
+    if (table->page_count % TABLE_SEGMENT_PAGES == 0)
+        heap_free(table->heap, table->segments[table->page_count / TABLE_SEGMENT_PAGES]);
+}
+
+static bool first_page(struct table *table)
+{
+    if (!directory_grow(table))
+        return false;
+    *page_at(table, 0) = (struct table_page){0};
+    table->page_count = 1;
+    table->level = 1;
+    return true;
+}
+
+/* The entries of a page that a split by `bit` takes away. */
+static uint32_t count_with(const struct table_page *page, uint32_t bit)
 {
     uint32_t count = 0;
-    for (; bucket != NULL; bucket = bucket->overflow)
-        count += bucket->used;
+    for (uint32_t number = 0; number < page->bucket_count; number++) {
+        const struct table_bucket *bucket = &page->buckets[number];
+        for (uint32_t used = bucket->used; used != 0; used &= used - 1)
+            count += (bucket->tags[__builtin_ctz(used)] & bit) != 0;
+    }
     return count;
 }
 
-/* Empties a chain into `parts`, which has room for it. */
-static void chain_take_apart(struct chain_parts *parts, struct table_bucket *bucket)
-{
-    struct table_bucket *link = bucket;
-    while (link != NULL) {
-        struct table_bucket *next = link->overflow;
-        for (uint32_t i = 0; i < link->used; i++) {
-            parts->tags[parts->count] = link->tags[i];
-            parts->items[parts->count] = link->items[i];
-            parts->count++;
-        }
-        link->used = 0;
-        link->overflow = NULL;
-        if (link != bucket) {
-            link->overflow = parts->spare;
-            parts->spare = link;
-        }
-        link = next;
-    }
-}
-
-/* Appends to a chain, with an overflow bucket out of `spare` (if not NULL) or of the heap. */
-static bool chain_append(struct table *table, struct table_bucket *bucket, uint32_t tag, void *item,
-                         struct table_bucket **spare)
-{
-    while (bucket->used == BUCKET_ENTRIES) {
-        if (bucket->overflow == NULL) {
-            struct table_bucket *added = spare == NULL ? NULL : *spare;
-            if (added != NULL) {
-                *spare = added->overflow;
-                added->overflow = NULL;
-            } else {
-                added = heap_zalloc(table->heap, sizeof(struct table_bucket));
-                if (added == NULL)
-                    return false;
-                table->overflow_count++;
-            }
-            bucket->overflow = added;
-        }
-        bucket = bucket->overflow;
-    }
-    bucket->tags[bucket->used] = tag;
-    bucket->items[bucket->used] = item;
-    bucket->used++;
-    return true;
-}
-
-/* Files every entry of `parts` by the table's present bucket numbers and frees what is spare. */
-static void put_together(struct table *table, struct chain_parts *parts)
-{
-    for (uint32_t i = 0; i < parts->count; i++) {
-        struct table_bucket *bucket = bucket_at(table, bucket_number(table, parts->tags[i]));
-        bool is_filed = chain_append(table, bucket, parts->tags[i], parts->items[i], &parts->spare);
-        ps_assert(is_filed);
-    }
-    while (parts->spare != NULL) {
-        struct table_bucket *next = parts->spare->overflow;
-        heap_free(table->heap, parts->spare);
-        table->overflow_count--;
-        parts->spare = next;
-    }
-}
-
-/* Splits the bucket whose turn it is into itself and a new last one. Without memory, or with a
- * chain beyond CHAIN_ENTRIES_MAX (which a good hash does not make), it is left for a later insert.
- */
+/* Splits the page whose turn it is into itself and a new last one. Without memory it is left for a
+ * later insert. */
 static void split_one(struct table *table)
 {
-    struct table_bucket *source = bucket_at(table, table->bucket_count - table->level);
-    if (chain_count(source) > CHAIN_ENTRIES_MAX || !add_bucket(table))
+    if (!directory_grow(table))
         return;
-    struct chain_parts parts = {.count = 0};
-    chain_take_apart(&parts, source);
-    put_together(table, &parts);
+    uint32_t bit = table->level;
+    struct table_page *source = page_at(table, table->page_count - table->level);
+    uint32_t leaving = count_with(source, bit);
+    struct table_page staying_page;
+    struct table_page leaving_page;
+    if (!page_create(table, buckets_for(source->count - leaving), &staying_page))
+        goto no_memory;
+    if (!page_create(table, buckets_for(leaving), &leaving_page)) {
+        heap_free(table->heap, staying_page.buckets);
+        goto no_memory;
+    }
+    page_copy(&staying_page, source, bit, true);
+    page_copy(&leaving_page, source, bit, false);
+    heap_free(table->heap, source->buckets);
+    *source = staying_page;
+    *page_at(table, table->page_count) = leaving_page;
+    table->page_count++;
+    if (table->page_count == table->level * 2)
+        table->level *= 2;
+    return;
+no_memory:
+    directory_shrink(table);
 }
 
-/* Merges the last bucket into the one that it was split from. */
+/* Merges the last page into the one that it was split from; without memory they stay apart. */
 static void merge_one(struct table *table)
 {
-    uint32_t number = table->bucket_count - 1;
+    uint32_t number = table->page_count - 1;
     uint32_t level = number < table->level ? table->level / 2 : table->level;
-    struct table_bucket *source = bucket_at(table, number);
-    struct table_bucket *target = bucket_at(table, number - level);
-    if (chain_count(source) + chain_count(target) > CHAIN_ENTRIES_MAX)
+    struct table_page *source = page_at(table, number);
+    struct table_page *target = page_at(table, number - level);
+    struct table_page merged;
+    if (!page_create(table, buckets_for(source->count + target->count), &merged))
         return;
-    struct table_bucket *extra = heap_zalloc(table->heap, sizeof(struct table_bucket));
-    if (extra == NULL)
-        return;
-    table->overflow_count++;
-    struct chain_parts parts = {.spare = extra};
-    chain_take_apart(&parts, source);
-    chain_take_apart(&parts, target);
-    table->bucket_count = number;
+    page_copy(&merged, target, 0, true);
+    page_copy(&merged, source, 0, true);
+    heap_free(table->heap, target->buckets);
+    heap_free(table->heap, source->buckets);
+    *target = merged;
+    table->page_count = number;
     table->level = level;
-    put_together(table, &parts);
-    if (number % TABLE_SEGMENT_BUCKETS == 0)
-        heap_free(table->heap, table->segments[number / TABLE_SEGMENT_BUCKETS]);
+    directory_shrink(table);
 }
 
 int table_insert(struct table *table, uint64_t hash, void *item)
 {
-    if (table->bucket_count == 0) {
-        table->level = 1;
-        if (!add_bucket(table))
-            return -ENOMEM;
-    }
-    uint32_t tag = tag_of(hash);
-    struct table_bucket *bucket = bucket_at(table, bucket_number(table, tag));
-    if (!chain_append(table, bucket, tag, item, NULL))
+    ps_assert(item != NULL);
+    if (table->count >= table->count_max)
+        return -ENOSPC;
+    if (table->page_count == 0 && !first_page(table))
         return -ENOMEM;
-    table->count++;
-    if (table->count * 5 > (uint64_t)table->bucket_count * BUCKET_ENTRIES * 4)
+    if (table->count >= (uint64_t)table->page_count * TABLE_PAGE_ENTRIES)
         split_one(table);
+    uint32_t tag = tag_of(hash);
+    struct table_page *page = page_of(table, tag);
+    int status = page_make_room(table, page);
+    if (status != 0)
+        return status;
+    page_put(page, tag, item);
+    table->count++;
     return 0;
 }
 
-/* Removes entry `index` of `at`, a link of the chain that begins at `first`: the chain's last entry
- * takes its place. */
-static void chain_remove(struct table *table, struct table_bucket *first, struct table_bucket *at,
-                         uint32_t index)
+/* Takes an item out of its page; false when it is not there. */
+static bool page_take(struct table_page *page, uint32_t tag, const void *item)
 {
-    struct table_bucket *last = first;
-    struct table_bucket *before_last = NULL;
-    while (last->overflow != NULL) {
-        before_last = last;
-        last = last->overflow;
-    }
-    last->used--;
-    at->tags[index] = last->tags[last->used];
-    at->items[index] = last->items[last->used];
-    if (last->used == 0 && before_last != NULL) {
-        before_last->overflow = NULL;
-        heap_free(table->heap, last);
-        table->overflow_count--;
-    }
-}
-
-bool table_remove(struct table *table, uint64_t hash, const void *item)
-{
-    if (table->bucket_count == 0)
-        return false;
-    uint32_t tag = tag_of(hash);
-    struct table_bucket *first = bucket_at(table, bucket_number(table, tag));
-    for (struct table_bucket *bucket = first; bucket != NULL; bucket = bucket->overflow) {
-        for (uint32_t i = 0; i < bucket->used; i++) {
-            if (bucket->items[i] != item)
+    uint32_t home = home_of(page, tag);
+    uint32_t number = home;
+    for (uint32_t left = page->bucket_count; left > 0; left--) {
+        struct table_bucket *bucket = &page->buckets[number];
+        for (uint32_t matches = bucket_matches(bucket, tag); matches != 0; matches &= matches - 1) {
+            uint32_t index = (uint32_t)__builtin_ctz(matches);
+            if (bucket->items[index] != item)
                 continue;
-            chain_remove(table, first, bucket, i);
-            table->count--;
-            /* Half the load at which it grows, so that it does not swing between the two. */
-            if (table->bucket_count > 1 &&
-                table->count * 5 < (uint64_t)(table->bucket_count - 1) * BUCKET_ENTRIES * 2)
-                merge_one(table);
+            bucket->used &= (uint8_t) ~(1U << index);
+            page->count--;
+            for (; home != number; home = bucket_after(page, home))
+                page->buckets[home].passed--;
             return true;
         }
+        if (bucket->passed == 0)
+            return false;
+        number = bucket_after(page, number);
     }
     return false;
 }
 
+bool table_remove(struct table *table, uint64_t hash, const void *item)
+{
+    if (table->count == 0)
+        return false;
+    uint32_t tag = tag_of(hash);
+    struct table_page *page = page_of(table, tag);
+    if (!page_take(page, tag, item))
+        return false;
+    table->count--;
+    page_make_smaller(table, page);
+    /* Half the mean at which it grows, so that it does not swing between the two. */
+    if (table->page_count > 1 &&
+        table->count < (uint64_t)(table->page_count - 1) * TABLE_PAGE_ENTRIES / 2)
+        merge_one(table);
+    return true;
+}
+
 void table_iterate(const struct table *table, table_visit *visit, void *context)
 {
-    for (uint32_t number = 0; number < table->bucket_count; number++) {
-        const struct table_bucket *bucket = bucket_at(table, number);
-        for (; bucket != NULL; bucket = bucket->overflow) {
-            for (uint32_t i = 0; i < bucket->used; i++) {
-                if (!visit(context, bucket->items[i]))
+    for (uint32_t number = 0; number < table->page_count; number++) {
+        const struct table_page *page = page_at(table, number);
+        for (uint32_t i = 0; i < page->bucket_count; i++) {
+            const struct table_bucket *bucket = &page->buckets[i];
+            for (uint32_t used = bucket->used; used != 0; used &= used - 1) {
+                if (!visit(context, bucket->items[__builtin_ctz(used)]))
                     return;
             }
         }
