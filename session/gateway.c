@@ -24,6 +24,7 @@
 #include "session/authorizer.h"
 #include "session/gateway_config.h"
 #include "session/gateway_metrics.h"
+#include "session/gateway_shard.h"
 #include "session/hub.h"
 #include "session/password_file.h"
 #include "session/sys_topics.h"
@@ -37,14 +38,10 @@ enum {
     SYS_REFRESH_MS = 200
 };
 
-struct gateway_shard {
+/* A shard with its thread. */
+struct shard_thread {
+    struct gateway_shard shard;
     struct gateway *gateway;
-    struct heap heap;
-    struct ring *ring;
-    struct shard *shard;
-    struct broker *broker;
-    struct authorizer authorizer;
-    struct hub *hub;
     struct gateway_metrics_values metrics;
     pthread_t thread;
     bool is_running;
@@ -80,7 +77,8 @@ struct gateway {
     struct sockaddr_storage addresses[NET_LISTENERS_MAX];
     uint32_t address_count;
     uint32_t shard_count;
-    struct gateway_shard *shards;
+    struct gateway_common common;
+    struct shard_thread *shards;
     struct hub **hubs;
     struct ring **rings;
     struct shard **peers;
@@ -99,104 +97,51 @@ static uint64_t random_word(void)
 /* Runs once a turn: snapshots for the readers, and the way out. */
 static bool housekeeping(void *context, struct shard *shard)
 {
-    struct gateway_shard *own = context;
-    gateway_metrics_publish(&own->metrics, own->hub, own->broker, own->shard, own->ring);
+    struct shard_thread *own = context;
+    struct net *net = own->shard.hub->net;
+    gateway_metrics_publish(&own->metrics, own->shard.hub, own->shard.broker, shard, shard->ring);
     if (!atomic_load_explicit(&own->gateway->is_stopping, memory_order_acquire))
         return false;
     if (!own->is_shutting_down) {
         own->is_shutting_down = true;
-        net_shutdown(own->hub->net);
+        net_shutdown(net);
     }
-    if (net_counters(own->hub->net)->connections == 0)
+    if (net_counters(net)->connections == 0)
         atomic_store_explicit(&own->is_done, true, memory_order_release);
-    (void)shard;
     return false;
-}
-
-static void wake_shard(void *context)
-{
-    shard_wake(context);
 }
 
 static int create_shard(struct gateway *gateway, uint32_t index, char *error)
 {
-    struct gateway_shard *own = &gateway->shards[index];
-    const struct gateway_config *config = gateway->config;
+    struct shard_thread *own = &gateway->shards[index];
     own->gateway = gateway;
-    heap_init(&own->heap, &gateway->budget);
-    uint32_t sockets_max = (uint32_t)config->connections_max + 1024;
     const struct ring_options ring = {
-        .sockets_max = sockets_max,
-        .mode = (enum ring_mode)config->ring_mode,
+        .sockets_max = gateway->common.sockets_max,
+        .mode = (enum ring_mode)gateway->config->ring_mode,
     };
-    int status = ring_create(&ring, &own->ring, error, GATEWAY_ERROR_BYTES);
+    int status = ring_create(&ring, &gateway->rings[index], error, GATEWAY_ERROR_BYTES);
     if (status < 0)
         return status;
     snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
-    gateway->rings[index] = own->ring;
-    const struct shard_options shard = {
-        .index = index,
-        .count = gateway->shard_count,
-        .ring = own->ring,
-        .heap = &own->heap,
-        .mailbox_entries_max = MAILBOX_ENTRIES_MAX,
-        .mailbox_reserved_max = MAILBOX_RESERVED_MAX,
-        .mailbox_bytes_max = MAILBOX_BYTES_MAX,
-    };
-    status = shard_create(&shard, &own->shard);
+    status = gateway_shard_create(&own->shard, &gateway->common, index, random_word());
     if (status < 0)
         return status;
-    gateway->peers[index] = own->shard;
-    shard_connect(own->shard, gateway->peers);
-    const struct broker_options broker = {
-        .heap = &own->heap,
-        .shard_index = index,
-        .shard_count = gateway->shard_count,
-        .wake = wake_shard,
-        .wake_context = own->shard,
-    };
-    status = memory_broker_create(gateway->store, &broker, &own->broker);
-    if (status < 0)
-        return status;
-    own->authorizer.helper = gateway->helper;
-    atomic_init(&own->authorizer.file, gateway->passwords);
-    status = helper_port_create(gateway->heap, gateway->helper, wake_shard, own->shard,
-                                &own->authorizer.port);
-    if (status < 0)
-        return status;
-    const struct hub_options hub = {
-        .shard = own->shard,
-        .heap = &own->heap,
-        .broker = own->broker,
-        .log = gateway->log,
-        .authorizer = &own->authorizer,
-        .limits = &gateway->hub_limits,
-        .net_limits = &gateway->net_limits,
-        .net_shared = &gateway->net_shared,
-        .shared = &gateway->hub_shared,
-        .rings = gateway->rings,
-        .sockets_max = sockets_max,
-        .sys = gateway->sys,
-        .random_seed = random_word(),
-    };
-    status = hub_create(&hub, &own->hub);
-    if (status < 0)
-        return status;
-    gateway->hubs[index] = own->hub;
+    atomic_store_explicit(&own->shard.authorizer.file, gateway->passwords, memory_order_release);
     const struct shard_step step = {.name = "housekeeping", .run = housekeeping, .context = own};
-    shard_add_step(own->shard, &step);
+    shard_add_step(own->shard.shard, &step);
     return gateway_metrics_register(gateway->metrics, &own->metrics, index);
 }
 
 static void *run_shard(void *context)
 {
-    struct gateway_shard *own = context;
+    struct shard_thread *own = context;
+    struct shard *shard = own->shard.shard;
     struct topology_place place;
-    topology_pin(&own->gateway->topology, own->shard->index, &place);
-    own->status = ring_start(own->ring);
+    topology_pin(&own->gateway->topology, shard->index, &place);
+    own->status = ring_start(shard->ring);
     pthread_barrier_wait(&own->gateway->started);
     if (own->status == 0)
-        own->status = shard_run(own->shard);
+        own->status = shard_run(shard);
     atomic_store_explicit(&own->is_done, true, memory_order_release);
     return NULL;
 }
@@ -309,7 +254,7 @@ static int create_shared(struct gateway *gateway, char *error)
     gateway_config_net_limits(config, gateway->shard_count, &gateway->net_limits);
     gateway_config_hub_limits(config, &gateway->hub_limits);
     uint32_t count = gateway->shard_count;
-    gateway->shards = heap_zalloc(gateway->heap, count * sizeof(struct gateway_shard));
+    gateway->shards = heap_zalloc(gateway->heap, count * sizeof(struct shard_thread));
     gateway->hubs = heap_zalloc(gateway->heap, count * sizeof(struct hub *));
     gateway->rings = heap_zalloc(gateway->heap, count * sizeof(struct ring *));
     gateway->peers = heap_zalloc(gateway->heap, count * sizeof(struct shard *));
@@ -343,6 +288,27 @@ static int create_shared(struct gateway *gateway, char *error)
     if (status == 0)
         status = load_passwords(gateway, config, &gateway->passwords, error);
     return status;
+}
+
+static void describe_common(struct gateway *gateway)
+{
+    gateway->common = (struct gateway_common){
+        .budget = &gateway->budget,
+        .log = gateway->log,
+        .store = gateway->store,
+        .helper = gateway->helper,
+        .sys = gateway->sys,
+        .hub_limits = &gateway->hub_limits,
+        .net_limits = &gateway->net_limits,
+        .net_shared = &gateway->net_shared,
+        .hub_shared = &gateway->hub_shared,
+        .rings = gateway->rings,
+        .peers = gateway->peers,
+        .sockets_max = (uint32_t)gateway->config->connections_max + 1024,
+        .mailbox_entries_max = MAILBOX_ENTRIES_MAX,
+        .mailbox_reserved_max = MAILBOX_RESERVED_MAX,
+        .mailbox_bytes_max = MAILBOX_BYTES_MAX,
+    };
 }
 
 static void refresh_sys(void *context)
@@ -400,6 +366,7 @@ int gateway_start(struct heap *heap, const struct config *config, struct log *lo
     gateway->log = log;
     gateway->config = config_values(config);
     int status = create_shared(gateway, error);
+    describe_common(gateway);
     for (uint32_t i = 0; status == 0 && i < gateway->shard_count; i++)
         status = create_shard(gateway, i, error);
     if (status == 0)
@@ -458,7 +425,8 @@ int gateway_reload(struct gateway *gateway, const struct config *config, char *e
     gateway->retired = retired;
     gateway->passwords = passwords;
     for (uint32_t i = 0; i < gateway->shard_count; i++)
-        atomic_store_explicit(&gateway->shards[i].authorizer.file, passwords, memory_order_release);
+        atomic_store_explicit(&gateway->shards[i].shard.authorizer.file, passwords,
+                              memory_order_release);
     return 0;
 }
 
@@ -482,14 +450,14 @@ static void stop_threads(struct gateway *gateway)
     bool is_any = false;
     for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
         if (gateway->shards[i].is_running)
-            shard_wake(gateway->shards[i].shard);
+            shard_wake(gateway->shards[i].shard.shard);
         is_any |= gateway->shards[i].is_running;
     }
     if (is_any)
         wait_for_shards(gateway);
     for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
         if (gateway->shards[i].is_running) {
-            shard_stop(gateway->shards[i].shard);
+            shard_stop(gateway->shards[i].shard.shard);
             pthread_join(gateway->shards[i].thread, NULL);
         }
     }
@@ -497,21 +465,15 @@ static void stop_threads(struct gateway *gateway)
 
 static void destroy_shards(struct gateway *gateway)
 {
-    /* Mail of every shard is discarded before any of them goes: a record may be the last one's. */
-    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++)
-        hub_destroy(gateway->shards[i].hub);
-    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
-        struct gateway_shard *own = &gateway->shards[i];
-        if (own->broker != NULL)
-            broker_destroy(own->broker);
-        helper_port_destroy(gateway->heap, own->authorizer.port);
-    }
-    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
-        struct gateway_shard *own = &gateway->shards[i];
-        shard_destroy(own->shard);
-        ring_destroy(own->ring);
-        if (own->gateway != NULL)
-            heap_deinit(&own->heap);
+    uint32_t count = gateway->shards == NULL ? 0 : gateway->shard_count;
+    for (uint32_t i = 0; i < count; i++)
+        gateway_shard_end_hub(&gateway->shards[i].shard);
+    for (uint32_t i = 0; i < count; i++)
+        gateway_shard_end_broker(&gateway->shards[i].shard);
+    for (uint32_t i = 0; i < count; i++) {
+        gateway_shard_destroy(&gateway->shards[i].shard);
+        if (gateway->rings != NULL)
+            ring_destroy(gateway->rings[i]);
     }
 }
 

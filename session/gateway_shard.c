@@ -1,0 +1,111 @@
+/*
+ * The assembly of one shard; see gateway_shard.h.
+ */
+#include "session/gateway_shard.h"
+
+#include "broker_client/memory.h"
+#include "core/base.h"
+#include "core/helper_thread.h"
+
+static void wake_shard(void *context)
+{
+    shard_wake(context);
+}
+
+static int create_shard(struct gateway_shard *own, uint32_t index)
+{
+    const struct gateway_common *common = own->common;
+    const struct shard_options options = {
+        .index = index,
+        .count = common->hub_shared->hub_count,
+        .ring = common->rings[index],
+        .heap = &own->heap,
+        .mailbox_entries_max = common->mailbox_entries_max,
+        .mailbox_reserved_max = common->mailbox_reserved_max,
+        .mailbox_bytes_max = common->mailbox_bytes_max,
+    };
+    int status = shard_create(&options, &own->shard);
+    if (status < 0)
+        return status;
+    common->peers[index] = own->shard;
+    shard_connect(own->shard, common->peers);
+    return 0;
+}
+
+static int create_broker(struct gateway_shard *own, uint32_t index)
+{
+    const struct broker_options options = {
+        .heap = &own->heap,
+        .shard_index = index,
+        .shard_count = own->common->hub_shared->hub_count,
+        .wake = wake_shard,
+        .wake_context = own->shard,
+    };
+    return memory_broker_create(own->common->store, &options, &own->broker);
+}
+
+static int create_hub(struct gateway_shard *own, uint32_t index, uint64_t random_seed)
+{
+    const struct gateway_common *common = own->common;
+    const struct hub_options options = {
+        .shard = own->shard,
+        .heap = &own->heap,
+        .broker = own->broker,
+        .log = common->log,
+        .authorizer = &own->authorizer,
+        .limits = common->hub_limits,
+        .net_limits = common->net_limits,
+        .net_shared = common->net_shared,
+        .shared = common->hub_shared,
+        .rings = common->rings,
+        .sockets_max = common->sockets_max,
+        .sys = common->sys,
+        .random_seed = random_seed,
+    };
+    int status = hub_create(&options, &own->hub);
+    if (status == 0)
+        common->hub_shared->hubs[index] = own->hub;
+    return status;
+}
+
+int gateway_shard_create(struct gateway_shard *own, const struct gateway_common *common,
+                         uint32_t index, uint64_t random_seed)
+{
+    own->common = common;
+    heap_init(&own->heap, common->budget);
+    int status = create_shard(own, index);
+    if (status == 0)
+        status = create_broker(own, index);
+    own->authorizer.helper = common->helper;
+    if (status == 0 && common->helper != NULL)
+        status = helper_port_create(&own->heap, common->helper, wake_shard, own->shard,
+                                    &own->authorizer.port);
+    if (status == 0)
+        status = create_hub(own, index, random_seed);
+    return status;
+}
+
+void gateway_shard_end_hub(struct gateway_shard *own)
+{
+    hub_destroy(own->hub);
+    own->hub = NULL;
+}
+
+void gateway_shard_end_broker(struct gateway_shard *own)
+{
+    if (own->broker != NULL)
+        broker_destroy(own->broker);
+    own->broker = NULL;
+    helper_port_destroy(&own->heap, own->authorizer.port);
+    own->authorizer.port = NULL;
+}
+
+void gateway_shard_destroy(struct gateway_shard *own)
+{
+    if (own->common == NULL)
+        return;
+    shard_destroy(own->shard);
+    own->shard = NULL;
+    heap_deinit(&own->heap);
+    own->common = NULL;
+}
