@@ -141,7 +141,8 @@ uint32_t memory_log_remove(struct memory_log *log, uint64_t below, uint32_t coun
 static bool answer_add(struct broker_pull *pull, struct record *record, uint64_t *bytes)
 {
     uint64_t bytes_after = *bytes + broker_record_bytes(record);
-    if (pull->count == BROKER_PULL_RECORDS_MAX || (pull->count > 0 && bytes_after > pull->bytes_max))
+    if (pull->count == BROKER_PULL_RECORDS_MAX ||
+        (pull->count > 0 && bytes_after > pull->bytes_max))
         return false;
     *bytes = bytes_after;
     pull->records[pull->count++] = record;

@@ -18,8 +18,8 @@ struct index_entry {
 };
 
 struct memory_log_index {
-    uint16_t indexed_count;  /* records of the block that are in here, from its start */
-    uint16_t heads[BUCKETS]; /* entry + 1; 0: empty */
+    uint16_t indexed_count;       /* records of the block that are in here, from its start */
+    uint16_t heads[BUCKETS];      /* entry + 1; 0: empty */
     struct index_entry entries[]; /* record position * entries per record + which */
 };
 
@@ -41,7 +41,8 @@ static void index_add(struct memory_log_index *index, uint64_t hash, uint32_t en
     *head = (uint16_t)(entry + 1);
 }
 
-/* Bytes of the first `levels` levels of `text`; 0 levels are left in *levels when it has as many. */
+/* Bytes of the first `levels` levels of `text`; 0 levels are left in *levels when it has as many.
+ */
 static uint32_t prefix_bytes(const unsigned char *text, uint32_t text_bytes, uint32_t *levels)
 {
     uint32_t position = 0;
@@ -152,8 +153,8 @@ uint32_t memory_log_block_mark(struct memory_log *log, struct memory_log_block *
     uint32_t work = 1;
     uint32_t topic_count = scratch->topic_count;
     if (topic_count > 0) {
-        const struct memory_log_index *index = index_update(log, &block->topics, 1, add_topic,
-                                                            block, position, count, &work);
+        const struct memory_log_index *index =
+            index_update(log, &block->topics, 1, add_topic, block, position, count, &work);
         if (index == NULL)
             goto without_index;
         for (uint32_t hint = 0; hint < topic_count; hint++)
@@ -192,9 +193,9 @@ bool memory_log_hints_prepare(struct memory_log_scratch *scratch, const struct b
     scratch->prefix_count = hint->prefix_count;
     struct memory_log_hint *next = scratch->hints;
     for (uint32_t index = 0; index < hint->topic_count; index++)
-        *next++ = (struct memory_log_hint){
-            .hash = hash_bytes_seeded(hash_seed, hint->topics[index].bytes,
-                                      hint->topics[index].count)};
+        *next++ =
+            (struct memory_log_hint){.hash = hash_bytes_seeded(hash_seed, hint->topics[index].bytes,
+                                                               hint->topics[index].count)};
     for (uint32_t index = 0; index < hint->prefix_count; index++)
         *next++ = hash_prefix(&hint->prefixes[index], hash_seed);
     return true;
