@@ -1,8 +1,8 @@
 /*
- * Integers and byte strings on the wire, all big-endian: loads and stores at a place that is known
- * to hold them, and two cursors that check every step. A cursor's fault is sticky: after the first
- * one it is at its end, reads answer 0 or NULL and writes do nothing, so that a decoder reads
- * straight down and asks once.
+ * Integers and byte strings on the wire, all big-endian: two cursors that check every step. A
+ * cursor's fault is sticky: after the first one it is at its end, reads answer 0 or NULL and writes
+ * do nothing, so that a decoder reads straight down and asks once. Loads and stores at a place that
+ * is known to hold them are in core/wire_big.h.
  *
  * Owner: the caller, usually its stack. Thread: any. Never allocates; never looks outside the
  * memory it was given.
@@ -11,6 +11,7 @@
 #define PENSTOCK_CORE_WIRE_H
 
 #include "core/base.h"
+#include "core/wire_big.h"
 
 enum {
     WIRE_VARINT_BYTES_MAX = 4,
@@ -23,42 +24,6 @@ enum wire_fault {
     WIRE_FAULT_END,   /* a field goes on beyond the end */
     WIRE_FAULT_VARINT /* a varint goes on beyond four bytes; on writing: the value is too large */
 };
-
-/* At `bytes`, which needs no alignment; the compiler makes one load and a byte swap of each. */
-static inline uint16_t wire_load_u16(const unsigned char *bytes)
-{
-    return (uint16_t)((unsigned)bytes[0] << 8 | bytes[1]);
-}
-
-static inline uint32_t wire_load_u32(const unsigned char *bytes)
-{
-    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
-}
-
-static inline uint64_t wire_load_u64(const unsigned char *bytes)
-{
-    return (uint64_t)wire_load_u32(bytes) << 32 | wire_load_u32(bytes + 4);
-}
-
-static inline void wire_store_u16(unsigned char *bytes, uint16_t value)
-{
-    bytes[0] = (unsigned char)(value >> 8);
-    bytes[1] = (unsigned char)value;
-}
-
-static inline void wire_store_u32(unsigned char *bytes, uint32_t value)
-{
-    bytes[0] = (unsigned char)(value >> 24);
-    bytes[1] = (unsigned char)(value >> 16);
-    bytes[2] = (unsigned char)(value >> 8);
-    bytes[3] = (unsigned char)value;
-}
-
-static inline void wire_store_u64(unsigned char *bytes, uint64_t value)
-{
-    wire_store_u32(bytes, (uint32_t)(value >> 32));
-    wire_store_u32(bytes + 4, (uint32_t)value);
-}
 
 /* Bytes that a varint takes: seven bits of value each, least significant first, 1 to 4 of them.
  * `value` is at most WIRE_VARINT_MAX. */

@@ -10,6 +10,12 @@
 #include <stdlib.h>
 
 #include "core/base.h"
+#include "core/wire.h"
+
+static unsigned port_of(const in_port_t *port)
+{
+    return wire_load_u16((const unsigned char *)port);
+}
 
 int address_parse(const char *text, struct sockaddr_storage *out_address, socklen_t *out_bytes)
 {
@@ -51,10 +57,10 @@ void address_format(const struct sockaddr_storage *address, char out_text[ADDRES
     if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-        snprintf(out_text, ADDRESS_TEXT_BYTES, "[%s]:%u", host, ntohs(in6->sin6_port));
+        snprintf(out_text, ADDRESS_TEXT_BYTES, "[%s]:%u", host, port_of(&in6->sin6_port));
         return;
     }
     const struct sockaddr_in *in = (const struct sockaddr_in *)address;
     inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-    snprintf(out_text, ADDRESS_TEXT_BYTES, "%s:%u", host, ntohs(in->sin_port));
+    snprintf(out_text, ADDRESS_TEXT_BYTES, "%s:%u", host, port_of(&in->sin_port));
 }

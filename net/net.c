@@ -10,6 +10,7 @@
 
 #include "core/base.h"
 #include "core/heap.h"
+#include "core/wire.h"
 #include "net/mqtt_encode.h"
 #include "net_internal.h"
 
@@ -192,13 +193,13 @@ static void remember_peer(struct net *net, struct connection *connection,
     if (address->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
         memcpy(peer->address, &in->sin_addr, 4);
-        peer->port = ntohs(in->sin_port);
+        peer->port = wire_load_u16((const unsigned char *)&in->sin_port);
         if (peer->address[0] == 127)
             connection->flags |= CONNECTION_LOOPBACK;
     } else if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
         memcpy(peer->address, &in6->sin6_addr, 16);
-        peer->port = ntohs(in6->sin6_port);
+        peer->port = wire_load_u16((const unsigned char *)&in6->sin6_port);
         bool is_mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && peer->address[12] == 127;
         if (IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || is_mapped)
             connection->flags |= CONNECTION_LOOPBACK;

@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <arpa/inet.h>
 #include <cmocka.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -18,6 +17,7 @@
 #include "core/heap.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "core/wire.h"
 #include "net/admin_http.h"
 
 struct fixture {
@@ -74,7 +74,8 @@ static void set_up(struct fixture *fixture)
     fixture->log_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     struct log_options log_options = {.fd = fixture->log_fd};
     assert_int_equal(log_create(&fixture->heap, &log_options, &fixture->log), 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    wire_store_u32((unsigned char *)&address.sin_addr.s_addr, INADDR_LOOPBACK);
     memcpy(&fixture->address, &address, sizeof(address));
     assert_int_equal(start(fixture, &fixture->server), 0);
 }
@@ -92,7 +93,7 @@ static uint16_t port(const struct fixture *fixture)
 {
     struct sockaddr_in address;
     memcpy(&address, &fixture->address, sizeof(address));
-    return ntohs(address.sin_port);
+    return wire_load_u16((const unsigned char *)&address.sin_port);
 }
 
 static int connect_to(const struct fixture *fixture)
