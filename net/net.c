@@ -273,18 +273,19 @@ static void arm_accepts(struct net *net)
     }
 }
 
-static struct net_listener *find_listener(struct net *net, uint32_t id)
+/* An accept was met or has failed: an open listener's, as ring_listen_close promises. */
+static void accept_done(struct net *net, uint32_t id)
 {
-    for (uint32_t i = 0; i < net->listener_count; i++) {
-        if (net->listeners[i].id == id)
-            return &net->listeners[i];
-    }
-    return NULL;
+    uint32_t i = 0;
+    while (i < net->listener_count && !(net->listeners[i].is_open && net->listeners[i].id == id))
+        i++;
+    ps_assert(i < net->listener_count && net->listeners[i].armed > 0);
+    net->listeners[i].armed--;
 }
 
 static void on_accepted(struct net *net, const struct ring_event *event)
 {
-    find_listener(net, event->listener)->armed--;
+    accept_done(net, event->listener);
     net->counters.accepts++;
     struct connection *connection = net->is_shut_down ? NULL : start(net, event->socket);
     if (connection == NULL) {
@@ -390,7 +391,7 @@ static void on_event(void *context, const struct ring_event *event)
         on_accepted(net, event);
         return;
     case RING_ACCEPT_FAILED:
-        find_listener(net, event->listener)->armed--;
+        accept_done(net, event->listener);
         net->counters.accepts_refused++;
         return;
     case RING_MOVED_IN:

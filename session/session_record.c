@@ -272,18 +272,19 @@ static int decode_filter(struct hub *hub, struct session *session, uint16_t bloc
     int status = reader->fault != WIRE_FAULT_NONE || qos > 2 ? -EBADMSG : 0;
     if (status == 0)
         status = filter_acquire(&hub->index, (const char *)text, text_bytes, &filter);
-    if (status == 0)
+    if (status == 0) {
         subscription = session_subscribe(hub, session, filter, starts, qos);
-    if (status == 0 && subscription == NULL) {
-        filter_release(&hub->index, filter);
-        status = -ENOMEM;
+        if (subscription == NULL) {
+            filter_release(&hub->index, filter);
+            status = -ENOMEM;
+        }
     }
     starts_release(hub, starts);
-    if (status != 0)
-        return status == -EINVAL ? -EBADMSG : status;
-    subscription->block = block;
-    subscription->flags = flags;
-    return 0;
+    if (subscription != NULL) {
+        subscription->block = block;
+        subscription->flags = flags;
+    }
+    return status == -EINVAL ? -EBADMSG : status;
 }
 
 int session_record_block_decode(struct hub *hub, struct session *session, uint16_t block,

@@ -22,7 +22,7 @@ static char *write_file(size_t count)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     for (size_t i = 0; i < count; i++)
-        assert_int_equal(write(fd, "0123456789" + i % 10, 1), 1);
+        assert_int_equal(write(fd, &"0123456789"[i % 10], 1), 1);
     close(fd);
     return path;
 }
