@@ -45,12 +45,13 @@ static bool make_room(struct net *net, struct connection *connection, uint32_t m
     return true;
 }
 
+/* What is no known level is answered as 3.1.1 asks of its servers [MQTT-3.1.2-2]. */
 static void refuse_level(struct net *net, struct connection *connection, uint8_t level)
 {
+    enum mqtt_level as = level == MQTT_5_0 ? MQTT_5_0 : MQTT_3_1_1;
     struct mqtt_connack connack = {
-        .code = level >= MQTT_5_0 ? MQTT_CONNACK_5_BAD_LEVEL : MQTT_CONNACK_BAD_LEVEL,
+        .code = as == MQTT_5_0 ? MQTT_CONNACK_5_BAD_LEVEL : MQTT_CONNACK_BAD_LEVEL,
     };
-    enum mqtt_level as = level >= MQTT_5_0 ? MQTT_5_0 : MQTT_3_1_1;
     unsigned char *out =
         connection_reserve(net, connection, (uint32_t)mqtt_encode_connack(&connack, as, NULL));
     if (out != NULL)
@@ -62,7 +63,7 @@ static enum net_verdict refuse(struct net *net, struct connection *connection,
                                enum mqtt_reason reason, const struct mqtt_packet *packet)
 {
     net->counters.malformed[reason]++;
-    if (reason == MQTT_BAD_PROTOCOL_LEVEL)
+    if (reason == MQTT_BAD_PROTOCOL_LEVEL && connection->state == CONNECTION_ACCEPTED)
         refuse_level(net, connection, packet->connect.level);
     else
         connection_close(net, connection,
@@ -79,6 +80,8 @@ static enum net_verdict handle_connect(struct net *net, struct connection *conne
         connection_close(net, connection, CONNECTION_CLOSED_PROTOCOL);
         return NET_CLOSE;
     }
+    if (packet->connect.level == MQTT_5_0) /* decoded, but not served */
+        return refuse(net, connection, MQTT_BAD_PROTOCOL_LEVEL, packet);
     connection->state = CONNECTION_OPENING;
     connection->level = packet->connect.level;
     if (!(connection->flags & CONNECTION_MOVED))
