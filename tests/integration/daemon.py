@@ -1,0 +1,116 @@
+"""The real gateway as a test drives it: started on a free port of 127.0.0.1 with a private data
+directory, awaited until event=ready, stopped by SIGTERM. Stopping fails the test when the exit status
+is not 0 or when a sanitizer reported something. Every wait has a bound; nothing here sleeps."""
+
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import urllib.request
+
+START_SECONDS_MAX = 30
+STOP_SECONDS_MAX = 30
+SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
+
+
+class Daemon:
+    """One gateway process. `settings` are KEY=VALUE texts for --set."""
+
+    def __init__(self, program, shards, settings=(), arguments=()):
+        self.directory = tempfile.mkdtemp(prefix="penstock-test-")
+        words = [program, "--listen", "127.0.0.1:0", "--data-dir", self.directory]
+        words += ["--shards", str(shards)]
+        for setting in ("admin.listen=127.0.0.1:0", *settings):
+            words += ["--set", setting]
+        self.lines = []
+        self.change = threading.Condition()
+        self.process = subprocess.Popen(
+            words + list(arguments), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            errors="replace")
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        try:
+            ready = self.wait_for_line("event=ready", START_SECONDS_MAX)
+            self.port = int(re.search(r"\blisten=127\.0\.0\.1:(\d+)", ready)[1])
+            self.admin_port = int(re.search(r"\badmin=127\.0\.0\.1:(\d+)", ready)[1])
+        except BaseException:
+            self.process.kill()
+            self._clean()
+            raise
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.change:
+                self.lines.append(line.rstrip("\n"))
+                self.change.notify_all()
+        with self.change:
+            self.lines.append(None)
+            self.change.notify_all()
+
+    def wait_for_line(self, text, seconds=10, start=0):
+        """The first log line from number `start` on that contains `text`."""
+        found = []
+
+        def look():
+            found[:] = [line for line in self.lines[start:] if line is not None and text in line]
+            return found or None in self.lines
+
+        with self.change:
+            self.change.wait_for(look, seconds)
+            if not found:
+                raise AssertionError(f"no log line with {text!r}:\n" + self.log())
+        return found[0]
+
+    def log(self):
+        return "\n".join(line for line in self.lines if line is not None)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def get(self, path):
+        """Body of a GET at the administrator's port."""
+        url = f"http://127.0.0.1:{self.admin_port}{path}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read().decode()
+
+    def metric(self, name, **labels):
+        """The sum of a metric over all shards and over all labels that are not given."""
+        total = 0
+        for line in self.get("/metrics").splitlines():
+            match = re.match(r"(\w+)(?:\{(.*)\})? (\S+)$", line)
+            if match is None or match[1] != name:
+                continue
+            have = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
+            if all(have.get(label) == value for label, value in labels.items()):
+                total += int(float(match[3]))
+        return total
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
+
+    def stop(self):
+        """SIGTERM, then the checks."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(STOP_SECONDS_MAX)
+            status = "none: it had to be killed"
+        self.reader.join(STOP_SECONDS_MAX)
+        self._clean()
+        if status != 0 or SANITIZER.search(self.log()):
+            raise AssertionError(f"the daemon's exit status was {status}:\n" + self.log())
+
+    def _clean(self):
+        self.process.wait(STOP_SECONDS_MAX)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
