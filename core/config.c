@@ -78,14 +78,15 @@ static int assign_override(struct heap *heap, struct config *config, const char 
     char quoted[128];
     const char *equals = strchr(override, '=');
     if (equals == NULL) {
-        snprintf(error, error_bytes, "--set %s: allowed: KEY=VALUE",
+        snprintf(error, error_bytes, "command line: %s: allowed: KEY=VALUE",
                  log_quote(quoted, sizeof(quoted), override, strlen(override)));
         return -EINVAL;
     }
     size_t name_bytes = (size_t)(equals - override);
     uint32_t index = find_key(source, override, name_bytes);
     if (index == source->key_count) {
-        snprintf(error, error_bytes, "--set: unknown key %s; --print-config lists what is allowed",
+        snprintf(error, error_bytes,
+                 "command line: unknown key %s; --print-config lists what is allowed",
                  log_quote(quoted, sizeof(quoted), override, name_bytes));
         return -EINVAL;
     }
@@ -93,8 +94,10 @@ static int assign_override(struct heap *heap, struct config *config, const char 
     const char *value = equals + 1;
     int result = config_assign(heap, config, index, value, strlen(value), reason);
     if (result < 0)
-        snprintf(error, error_bytes, "--set: %s: %s", source->keys[index].name,
+        snprintf(error, error_bytes, "command line: %s: %s", source->keys[index].name,
                  result == -ENOMEM ? "out of memory" : reason);
+    else
+        config->items[index].line = CONFIG_LINE_COMMAND;
     return result;
 }
 
@@ -151,6 +154,19 @@ const char *config_text(const struct config *config, const char *name)
     return index == config->source->key_count ? NULL : config->items[index].text;
 }
 
+void config_origin(const struct config *config, const char *name, char *out_text, size_t text_bytes)
+{
+    const struct config_source *source = config->source;
+    uint32_t index = find_key(source, name, strlen(name));
+    uint32_t line = index == source->key_count ? 0 : config->items[index].line;
+    if (line == 0)
+        snprintf(out_text, text_bytes, "%s", "");
+    else if (line == CONFIG_LINE_COMMAND)
+        snprintf(out_text, text_bytes, "command line: ");
+    else
+        snprintf(out_text, text_bytes, "%s:%u: ", source->path, line);
+}
+
 /* The config that follows `running` when the file and overrides say `wanted`. 0 or -ENOMEM. */
 static int merge(struct heap *heap, const struct config *running, const struct config *wanted,
                  struct config **out_config)
@@ -166,6 +182,8 @@ static int merge(struct heap *heap, const struct config *running, const struct c
         ps_assert(result != -EINVAL); /* it was valid before */
         if (result < 0)
             config_destroy(heap, merged);
+        else
+            merged->items[i].line = from->items[i].line;
     }
     if (result == 0)
         *out_config = merged;
@@ -224,7 +242,10 @@ void config_print(const struct config *config, struct text *text)
         const char *value = config->items[i].text;
         char range[CONFIG_RANGE_BYTES_MAX];
         config_describe_range(key, range);
-        text_append(text, "# %s Default: %s. Allowed: %s.%s\n%s = ", key->help,
+        size_t help_bytes = strlen(key->help);
+        bool is_sentence = help_bytes != 0 && key->help[help_bytes - 1] == '.';
+        text_append(text, "# %s%s Default: %s. Allowed: %s.%s\n%s = ", key->help,
+                    is_sentence ? "" : ".",
                     key->value_default[0] == '\0' ? "none" : key->value_default, range,
                     key->is_reloadable ? " SIGHUP applies changes." : "", key->name);
         if (key->type == CONFIG_STRING)

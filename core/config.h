@@ -93,6 +93,11 @@ const void *config_values(const struct config *config);
 /* A key's value as it was written, for instance "7d"; NULL: no such key. */
 const char *config_text(const struct config *config, const char *name);
 
+/* Where a key's value was written, for the beginning of a message: "penstock.conf:3: ", "command
+ * line: ", or "" when it is the default. */
+void config_origin(const struct config *config, const char *name, char *out_text,
+                   size_t text_bytes);
+
 /* Told for each key whose value has changed. `is_applied`: the new config has the new value; false:
  * the key needs a restart, and the new config keeps the running one's. */
 typedef void config_change(void *context, const struct config_key *key, const char *before,

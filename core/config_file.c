@@ -224,6 +224,7 @@ static int on_value(cfg_t *cfg, cfg_opt_t *option, const char *value, void *resu
         return fail(parse, assigned, cfg->line, "%s: out of memory", key->name);
     if (assigned < 0)
         return fail(parse, assigned, cfg->line, "%s: %s", key->name, reason);
+    parse->config->items[index].line = (uint32_t)cfg->line;
     *(const char **)result = value;
     return 0;
 }

@@ -9,9 +9,12 @@
 
 enum { CONFIG_REASON_BYTES_MAX = 384, CONFIG_RANGE_BYTES_MAX = 256 };
 
+#define CONFIG_LINE_COMMAND UINT32_MAX /* the value comes from an override */
+
 struct config_item {
-    char *text;  /* as written; strings are read from here */
-    void *block; /* items of a list and their bytes; NULL for other types */
+    char *text;    /* as written; strings are read from here */
+    void *block;   /* items of a list and their bytes; NULL for other types */
+    uint32_t line; /* of the file; CONFIG_LINE_COMMAND; 0: the default */
 };
 
 struct config {

@@ -77,26 +77,37 @@ static long read_number(const char *path, const char *key, long fallback)
 
 static void explain_setup_error(int status, char *error, size_t error_bytes)
 {
+    static const char allow[] =
+        "allow io_uring_setup, io_uring_enter and io_uring_register (in a container: its seccomp "
+        "profile)";
     long disabled = read_number("/proc/sys/kernel/io_uring_disabled", "", 0);
     long seccomp = read_number("/proc/self/status", "Seccomp:", 0);
-    if (status == -ENOSYS)
+    if (status == -EPERM && disabled != 0)
         snprintf(error, error_bytes,
-                 "this kernel has no io_uring; Penstock needs Linux 6.1 or newer");
-    else if (status == -EPERM && disabled != 0)
-        snprintf(error, error_bytes,
-                 "io_uring is forbidden by kernel.io_uring_disabled=%ld; set it to 0 (sysctl -w)",
+                 "io_uring is forbidden by kernel.io_uring_disabled=%ld; remedy: sysctl -w "
+                 "kernel.io_uring_disabled=0, or with 1 a group in kernel.io_uring_group",
                  disabled);
-    else if (status == -EPERM && seccomp != 0)
-        snprintf(
-            error, error_bytes,
-            "io_uring is forbidden by a seccomp filter (container runtime); allow io_uring_setup, "
-            "io_uring_enter and io_uring_register");
+    else if ((status == -EPERM || status == -ENOSYS || status == -EACCES) && seccomp != 0)
+        snprintf(error, error_bytes, "io_uring is forbidden by a seccomp filter (%s); remedy: %s",
+                 strerror(-status), allow);
+    else if (status == -EPERM || status == -EACCES)
+        snprintf(error, error_bytes,
+                 "io_uring is forbidden by a security module (%s); remedy: a rule of SELinux or "
+                 "AppArmor that permits io_uring to this program",
+                 strerror(-status));
+    else if (status == -ENOSYS)
+        snprintf(error, error_bytes,
+                 "this kernel is built without io_uring; remedy: one with CONFIG_IO_URING=y");
     else if (status == -EINVAL)
         snprintf(error, error_bytes,
-                 "io_uring refuses the set-up flags; Penstock needs Linux 6.1 or newer");
+                 "io_uring refuses the set-up flags; remedy: Linux 6.1 or newer");
     else if (status == -EMFILE)
         snprintf(error, error_bytes,
-                 "RLIMIT_NOFILE is too small; raise it (ulimit -n, LimitNOFILE=)");
+                 "RLIMIT_NOFILE is too small; remedy: raise it (ulimit -n, LimitNOFILE=)");
+    else if (status == -ENOMEM)
+        snprintf(error, error_bytes,
+                 "io_uring_setup: no memory; remedy: raise RLIMIT_MEMLOCK (ulimit -l, "
+                 "LimitMEMLOCK=) or the memory of this control group");
     else
         snprintf(error, error_bytes, "io_uring_setup: %s", strerror(-status));
 }
@@ -110,7 +121,7 @@ static int check_system(uint32_t *out_descriptors, char *error, size_t error_byt
     long major = strtol(rest, &rest, 10);
     long minor = *rest == '.' ? strtol(rest + 1, NULL, 10) : 0;
     if (major < 6 || (major == 6 && minor < 1)) {
-        snprintf(error, error_bytes, "kernel %s is too old; Penstock needs Linux 6.1 or newer",
+        snprintf(error, error_bytes, "kernel %s is too old; remedy: Linux 6.1 or newer",
                  name.release);
         return -ENOSYS;
     }
@@ -122,7 +133,8 @@ static int check_system(uint32_t *out_descriptors, char *error, size_t error_byt
     }
     if (limit.rlim_cur < 256) {
         snprintf(error, error_bytes,
-                 "RLIMIT_NOFILE is %llu; at least 256 are needed (ulimit -n, LimitNOFILE=)",
+                 "RLIMIT_NOFILE is %llu, at least 256 are needed; remedy: raise it (ulimit -n, "
+                 "LimitNOFILE=)",
                  (unsigned long long)limit.rlim_cur);
         return -EMFILE;
     }

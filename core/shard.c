@@ -136,12 +136,10 @@ bool shard_turn(struct shard *shard, bool may_sleep)
     return shard->has_more;
 }
 
-int shard_run(struct shard *shard)
+void shard_run(struct shard *shard)
 {
-    int status = ring_start(shard->ring);
-    while (status == 0 && !atomic_load_explicit(&shard->is_stopping, memory_order_acquire))
+    while (!atomic_load_explicit(&shard->is_stopping, memory_order_acquire))
         shard_turn(shard, true);
-    return status;
 }
 
 void shard_stop(struct shard *shard)

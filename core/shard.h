@@ -106,9 +106,9 @@ void shard_add_step(struct shard *shard, const struct shard_step *step);
  * when another turn should follow at once. */
 bool shard_turn(struct shard *shard, bool may_sleep);
 
-/* Turns until shard_stop. 0, or the -errno that ended it. The caller's thread is the shard's from
- * here. */
-int shard_run(struct shard *shard);
+/* Turns until shard_stop, over a ring that the calling thread has started. That thread is the
+ * shard's from here. */
+void shard_run(struct shard *shard);
 
 /* Any thread. */
 void shard_stop(struct shard *shard);

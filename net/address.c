@@ -43,7 +43,7 @@ int address_parse(const char *text, struct sockaddr_storage *out_address, sockle
     };
     struct addrinfo *found = NULL;
     if (getaddrinfo(host_bytes == 0 ? NULL : host, colon + 1, &hints, &found) != 0)
-        return -EINVAL;
+        return -ENOENT;
     memset(out_address, 0, sizeof(*out_address));
     memcpy(out_address, found->ai_addr, found->ai_addrlen);
     *out_bytes = found->ai_addrlen;

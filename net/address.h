@@ -10,7 +10,7 @@
 
 enum { ADDRESS_TEXT_BYTES = 64 };
 
-/* 0, or -EINVAL: not HOST:PORT, or an unknown host. */
+/* 0; -EINVAL: not HOST:PORT; -ENOENT: an unknown host. */
 int address_parse(const char *text, struct sockaddr_storage *out_address, socklen_t *out_bytes);
 
 /* Writes at most ADDRESS_TEXT_BYTES with the final NUL. */

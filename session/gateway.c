@@ -18,10 +18,12 @@
 #include "core/heap.h"
 #include "core/helper_thread.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "core/topology.h"
 #include "net/address.h"
 #include "net/admin_http.h"
 #include "session/authorizer.h"
+#include "session/gateway_check.h"
 #include "session/gateway_config.h"
 #include "session/gateway_metrics.h"
 #include "session/gateway_shard.h"
@@ -33,7 +35,6 @@ enum {
     MAILBOX_ENTRIES_MAX = 32768,
     MAILBOX_RESERVED_MAX = 16384,
     MAILBOX_BYTES_MAX = 32 << 20,
-    STOP_MS_MAX = 5000,
     LOG_DRAIN_MS = 50,
     SYS_REFRESH_MS = 200
 };
@@ -42,10 +43,14 @@ enum {
 struct shard_thread {
     struct gateway_shard shard;
     struct gateway *gateway;
+    struct gateway_common common; /* the gateway's, with limits of its own: */
+    struct net_limits net_limits; /* replaced by the shard's thread when there are newer ones */
+    struct hub_limits hub_limits;
+    uint32_t limits_version;
     struct gateway_metrics_values metrics;
     pthread_t thread;
     bool is_running;
-    int status;
+    int status; /* of the ring's start */
     _Atomic bool is_done;
     bool is_shutting_down;
 };
@@ -83,7 +88,10 @@ struct gateway {
     struct ring **rings;
     struct shard **peers;
     pthread_barrier_t started;
+    _Atomic bool is_started;
     _Atomic bool is_stopping;
+    pthread_mutex_t limits_mutex; /* net_limits and hub_limits, of which each shard has a copy */
+    _Atomic uint32_t limits_version;
 };
 
 static uint64_t random_word(void)
@@ -94,11 +102,26 @@ static uint64_t random_word(void)
     return word;
 }
 
-/* Runs once a turn: snapshots for the readers, and the way out. */
+/* Takes over what a reload has changed. */
+static void copy_limits(struct shard_thread *own)
+{
+    struct gateway *gateway = own->gateway;
+    uint32_t version = atomic_load_explicit(&gateway->limits_version, memory_order_acquire);
+    if (ps_likely(version == own->limits_version))
+        return;
+    own->limits_version = version;
+    pthread_mutex_lock(&gateway->limits_mutex);
+    own->net_limits = gateway->net_limits;
+    own->hub_limits = gateway->hub_limits;
+    pthread_mutex_unlock(&gateway->limits_mutex);
+}
+
+/* Runs once a turn: snapshots for the readers, what a reload has changed, and the way out. */
 static bool housekeeping(void *context, struct shard *shard)
 {
     struct shard_thread *own = context;
     struct net *net = own->shard.hub->net;
+    copy_limits(own);
     gateway_metrics_publish(&own->metrics, own->shard.hub, own->shard.broker, shard, shard->ring);
     if (!atomic_load_explicit(&own->gateway->is_stopping, memory_order_acquire))
         return false;
@@ -123,7 +146,12 @@ static int create_shard(struct gateway *gateway, uint32_t index, char *error)
     if (status < 0)
         return status;
     snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
-    status = gateway_shard_create(&own->shard, &gateway->common, index, random_word());
+    own->net_limits = gateway->net_limits;
+    own->hub_limits = gateway->hub_limits;
+    own->common = gateway->common;
+    own->common.net_limits = &own->net_limits;
+    own->common.hub_limits = &own->hub_limits;
+    status = gateway_shard_create(&own->shard, &own->common, index, random_word());
     if (status < 0)
         return status;
     atomic_store_explicit(&own->shard.authorizer.file, gateway->passwords, memory_order_release);
@@ -141,25 +169,32 @@ static void *run_shard(void *context)
     own->status = ring_start(shard->ring);
     pthread_barrier_wait(&own->gateway->started);
     if (own->status == 0)
-        own->status = shard_run(shard);
-    atomic_store_explicit(&own->is_done, true, memory_order_release);
+        shard_run(shard);
     return NULL;
+}
+
+static void explain_address(const char *key, const char *text, int status, char *error)
+{
+    const char *remedy = "";
+    if (status == -EADDRINUSE)
+        remedy = "; another program (or this one) listens there; port 0 takes a free one";
+    else if (status == -EADDRNOTAVAIL)
+        remedy = "; allowed: an address of this host";
+    else if (status == -EACCES)
+        remedy = "; ports below 1024 need CAP_NET_BIND_SERVICE";
+    snprintf(error, GATEWAY_ERROR_BYTES, "%s: %.128s: %s%s", key, text, strerror(-status), remedy);
 }
 
 static int listen_on(struct gateway *gateway, const char *text, char *error)
 {
     struct sockaddr_storage address;
     socklen_t bytes = 0;
-    if (address_parse(text, &address, &bytes) < 0) {
-        snprintf(error, GATEWAY_ERROR_BYTES, "listen=%s: not HOST:PORT", text);
-        return -EINVAL;
-    }
-    for (uint32_t i = 0; i < gateway->shard_count; i++) {
-        int status = net_listen(gateway->hubs[i]->net, &address, bytes);
-        if (status < 0) {
-            snprintf(error, GATEWAY_ERROR_BYTES, "listen=%s: %s", text, strerror(-status));
-            return status;
-        }
+    int status = address_parse(text, &address, &bytes);
+    for (uint32_t i = 0; status == 0 && i < gateway->shard_count; i++)
+        status = net_listen(gateway->hubs[i]->net, &address, bytes);
+    if (status < 0) {
+        explain_address("listen", text, status, error);
+        return status;
     }
     gateway->addresses[gateway->address_count++] = address;
     return 0;
@@ -168,11 +203,6 @@ static int listen_on(struct gateway *gateway, const char *text, char *error)
 static int listen_all(struct gateway *gateway, char *error)
 {
     const struct config_list *list = &gateway->config->listen;
-    if (list->count == 0 || list->count > NET_LISTENERS_MAX) {
-        snprintf(error, GATEWAY_ERROR_BYTES, "listen: 1 to %d addresses are allowed",
-                 NET_LISTENERS_MAX);
-        return -EINVAL;
-    }
     for (uint32_t i = 0; i < list->count; i++) {
         int status = listen_on(gateway, list->items[i], error);
         if (status < 0)
@@ -206,9 +236,12 @@ static bool is_healthy(void *context, struct text *text)
 
 static bool is_ready(void *context, struct text *text)
 {
-    struct gateway *gateway = context;
-    (void)text;
-    return !atomic_load_explicit(&gateway->is_stopping, memory_order_acquire);
+    const struct gateway *gateway = context;
+    bool is_started = atomic_load_explicit(&gateway->is_started, memory_order_acquire);
+    bool is_stopping = atomic_load_explicit(&gateway->is_stopping, memory_order_acquire);
+    if (!is_started || is_stopping)
+        text_append(text, is_stopping ? "stopping" : "starting");
+    return is_started && !is_stopping;
 }
 
 static int start_admin(struct gateway *gateway, char *error)
@@ -226,8 +259,7 @@ static int start_admin(struct gateway *gateway, char *error)
     if (status == 0)
         status = admin_http_start(&options, &gateway->admin_address, bytes, &gateway->admin);
     if (status < 0)
-        snprintf(error, GATEWAY_ERROR_BYTES, "admin.listen=%s: %s", text,
-                 status == -EINVAL ? "not HOST:PORT" : strerror(-status));
+        explain_address("admin.listen", text, status, error);
     return status;
 }
 
@@ -298,8 +330,6 @@ static void describe_common(struct gateway *gateway)
         .store = gateway->store,
         .helper = gateway->helper,
         .sys = gateway->sys,
-        .hub_limits = &gateway->hub_limits,
-        .net_limits = &gateway->net_limits,
         .net_shared = &gateway->net_shared,
         .hub_shared = &gateway->hub_shared,
         .rings = gateway->rings,
@@ -338,8 +368,10 @@ static int start_threads(struct gateway *gateway, char *error)
         if (status != 0) {
             /* The others wait at the barrier for ever: there is no way back but the program's end.
              */
-            log_write(gateway->log, LOG_FATAL, "thread", "error=\"%s\"", strerror(status));
-            _exit(1);
+            log_write(gateway->log, LOG_FATAL, "start",
+                      "error=\"a thread: %s; raise RLIMIT_NPROC (ulimit -u), TasksMax=\"",
+                      strerror(status));
+            _exit(2);
         }
         gateway->shards[i].is_running = true;
     }
@@ -357,6 +389,9 @@ static int start_threads(struct gateway *gateway, char *error)
 int gateway_start(struct heap *heap, const struct config *config, struct log *log,
                   struct gateway **out_gateway, char *error)
 {
+    int status = gateway_check(heap, config, error);
+    if (status < 0)
+        return status;
     struct gateway *gateway = heap_zalloc(heap, sizeof(*gateway));
     if (gateway == NULL) {
         snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
@@ -365,7 +400,8 @@ int gateway_start(struct heap *heap, const struct config *config, struct log *lo
     gateway->heap = heap;
     gateway->log = log;
     gateway->config = config_values(config);
-    int status = create_shared(gateway, error);
+    pthread_mutex_init(&gateway->limits_mutex, NULL);
+    status = create_shared(gateway, error);
     describe_common(gateway);
     for (uint32_t i = 0; status == 0 && i < gateway->shard_count; i++)
         status = create_shard(gateway, i, error);
@@ -385,8 +421,9 @@ int gateway_start(struct heap *heap, const struct config *config, struct log *lo
     return 0;
 }
 
-void gateway_announce(const struct gateway *gateway)
+void gateway_announce(struct gateway *gateway)
 {
+    atomic_store_explicit(&gateway->is_started, true, memory_order_release);
     char line[LOG_LINE_BYTES_MAX] = "";
     size_t used = 0;
     for (uint32_t i = 0; i < gateway->address_count; i++) {
@@ -419,8 +456,11 @@ int gateway_reload(struct gateway *gateway, const struct config *config, char *e
     }
     gateway->config = values;
     log_set_level(gateway->log, (enum log_level)values->log_level);
+    pthread_mutex_lock(&gateway->limits_mutex);
     gateway_config_net_limits(values, gateway->shard_count, &gateway->net_limits);
     gateway_config_hub_limits(values, &gateway->hub_limits);
+    pthread_mutex_unlock(&gateway->limits_mutex);
+    atomic_fetch_add_explicit(&gateway->limits_version, 1, memory_order_release);
     *retired = (struct retired_passwords){gateway->retired, gateway->passwords};
     gateway->retired = retired;
     gateway->passwords = passwords;
@@ -430,31 +470,23 @@ int gateway_reload(struct gateway *gateway, const struct config *config, char *e
     return 0;
 }
 
-/* Waits until every shard has closed its connections, or for STOP_MS_MAX. */
-static void wait_for_shards(struct gateway *gateway)
+void gateway_stop_begin(struct gateway *gateway)
 {
-    const struct timespec pause = {.tv_nsec = 5000000};
-    for (uint32_t waited_ms = 0; waited_ms < STOP_MS_MAX; waited_ms += 5) {
-        bool is_done = true;
-        for (uint32_t i = 0; i < gateway->shard_count; i++)
-            is_done &= atomic_load_explicit(&gateway->shards[i].is_done, memory_order_acquire);
-        if (is_done)
-            return;
-        nanosleep(&pause, NULL);
-    }
+    atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        shard_wake(gateway->shards[i].shard.shard);
+}
+
+bool gateway_is_drained(const struct gateway *gateway)
+{
+    bool is_done = true;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        is_done &= atomic_load_explicit(&gateway->shards[i].is_done, memory_order_acquire);
+    return is_done;
 }
 
 static void stop_threads(struct gateway *gateway)
 {
-    atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
-    bool is_any = false;
-    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
-        if (gateway->shards[i].is_running)
-            shard_wake(gateway->shards[i].shard.shard);
-        is_any |= gateway->shards[i].is_running;
-    }
-    if (is_any)
-        wait_for_shards(gateway);
     for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
         if (gateway->shards[i].is_running) {
             shard_stop(gateway->shards[i].shard.shard);
@@ -477,14 +509,10 @@ static void destroy_shards(struct gateway *gateway)
     }
 }
 
-int gateway_stop(struct gateway *gateway)
+void gateway_stop(struct gateway *gateway)
 {
-    int status = 0;
+    atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
     stop_threads(gateway);
-    for (uint32_t i = 0; gateway->shards != NULL && i < gateway->shard_count; i++) {
-        if (gateway->shards[i].status < 0)
-            status = gateway->shards[i].status;
-    }
     admin_http_stop(gateway->admin);
     if (gateway->helper != NULL)
         helper_stop(gateway->helper);
@@ -508,6 +536,6 @@ int gateway_stop(struct gateway *gateway)
     heap_free(gateway->heap, gateway->hubs);
     heap_free(gateway->heap, gateway->rings);
     heap_free(gateway->heap, gateway->peers);
+    pthread_mutex_destroy(&gateway->limits_mutex);
     heap_free(gateway->heap, gateway);
-    return status;
 }

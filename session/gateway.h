@@ -15,22 +15,27 @@ struct gateway;
 struct heap;
 struct log;
 
-enum { GATEWAY_ERROR_BYTES = 512 };
+enum { GATEWAY_ERROR_BYTES = 512, GATEWAY_DRAIN_MS_MAX = 5000 };
 
 /* Makes everything, listens, and starts the threads. 0 with *out_gateway, or -errno with one line
  * in `error` that says what cannot be had and how to get it. */
 int gateway_start(struct heap *heap, const struct config *config, struct log *log,
                   struct gateway **out_gateway, char *error);
 
-/* Logs event=ready with the real addresses. */
-void gateway_announce(const struct gateway *gateway);
+/* Logs event=ready with the real addresses; from here on /readyz says so. */
+void gateway_announce(struct gateway *gateway);
 
 /* Takes over a newly read configuration's reloadable values; the older one must outlive this call
  * only. 0, or -errno with a line in `error` (password file), and nothing has changed. */
 int gateway_reload(struct gateway *gateway, const struct config *config, char *error);
 
-/* Closes the listeners, lets sends drain for a bounded time, ends the threads, frees everything. 0,
- * or the -errno that ended a shard. */
-int gateway_stop(struct gateway *gateway);
+/* Closes the listeners and begins to let sends drain; returns at once. */
+void gateway_stop_begin(struct gateway *gateway);
+
+/* True when every connection is closed. */
+bool gateway_is_drained(const struct gateway *gateway);
+
+/* Ends the threads, whatever is still unsent, and frees everything. */
+void gateway_stop(struct gateway *gateway);
 
 #endif

@@ -333,9 +333,10 @@ static void a_wrong_override_is_named(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"session.expiry", "--set \"session.expiry\": allowed: KEY=VALUE"},
-        {"a\nb=1", "--set: unknown key \"a\\x0ab\"; --print-config lists what is allowed"},
-        {"anonymous=", "--set: anonymous: \"\" is not a truth value; allowed: true or false"},
+        {"session.expiry", "command line: \"session.expiry\": allowed: KEY=VALUE"},
+        {"a\nb=1", "command line: unknown key \"a\\x0ab\"; --print-config lists what is allowed"},
+        {"anonymous=",
+         "command line: anonymous: \"\" is not a truth value; allowed: true or false"},
     };
     struct fixture fixture;
     set_up(&fixture);
@@ -343,6 +344,30 @@ static void a_wrong_override_is_named(void **state)
         fixture.source.override_count = 0;
         override(&fixture, cases[i][0]);
         assert_refused(&fixture, "", cases[i][1]);
+    }
+    tear_down(&fixture);
+}
+
+static void the_place_where_a_value_was_written_is_known(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture);
+    override(&fixture, "anonymous=yes");
+    static const char text[] = "# one\nsession {\n  expiry = 8d\n}\nlisten = {a, b}\n";
+    assert_int_equal(config_load_text(&fixture.heap, &fixture.source, text, strlen(text),
+                                      &fixture.config, fixture.error, sizeof(fixture.error)),
+                     0);
+    static const char *const cases[][2] = {
+        {"session.expiry", "test.conf:3: "},
+        {"listen", "test.conf:5: "},
+        {"anonymous", "command line: "},
+        {"data_dir", ""},
+    };
+    for (size_t i = 0; i < ps_array_count(cases); i++) {
+        char origin[64];
+        config_origin(fixture.config, cases[i][0], origin, sizeof(origin));
+        assert_string_equal(origin, cases[i][1]);
     }
     tear_down(&fixture);
 }
@@ -506,6 +531,7 @@ int main(void)
         cmocka_unit_test(broken_syntax_is_refused_at_its_line),
         cmocka_unit_test(overrides_come_last_and_replace_each_other),
         cmocka_unit_test(a_wrong_override_is_named),
+        cmocka_unit_test(the_place_where_a_value_was_written_is_known),
         cmocka_unit_test(an_unreadable_file_is_named),
         cmocka_unit_test(what_is_printed_can_be_read_back),
         cmocka_unit_test(reload_applies_what_it_may_and_tells_the_rest),
