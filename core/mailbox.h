@@ -95,4 +95,10 @@ void mailbox_awake(struct mailbox *mailbox);
 /* Consumer. Nothing published is left to take. */
 bool mailbox_is_empty(const struct mailbox *mailbox);
 
+/* By a thread that is both: nothing was posted that was not taken. */
+static inline bool mailbox_is_clear(const struct mailbox *mailbox)
+{
+    return mailbox->head == mailbox->tail;
+}
+
 #endif

@@ -112,7 +112,9 @@ static enum net_verdict handle_packet(struct net *net, struct connection *connec
     }
     if (packet->type == MQTT_PUBLISH)
         connection->flags |= CONNECTION_PUBLISHER;
-    return net->callbacks.on_packet(net->callbacks.context, connection, packet);
+    enum net_verdict verdict = net->callbacks.on_packet(net->callbacks.context, connection, packet);
+    /* What the packet set off may have ended the connection, and with it its receive memory. */
+    return connection->state == CONNECTION_CLOSING ? NET_CLOSE : verdict;
 }
 
 /* Decodes every whole packet of `bytes`. *out_taken: how many bytes are done with; *out_needed: how

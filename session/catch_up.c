@@ -10,6 +10,7 @@
 #include "session/delivery.h"
 #include "session/hub.h"
 #include "session/hub_mail.h"
+#include "session/interest.h"
 #include "session/late_read.h"
 #include "session/resend.h"
 #include "session/retained_job.h"
@@ -51,6 +52,8 @@ static void end(struct hub *hub, struct session *session, struct cursor *cursor)
     *link = cursor->next;
     pool_release(&hub->cursor_pool, cursor->index);
     hub->counters.late_sessions--;
+    if (session->cursors == NULL)
+        session_forget_starts(hub, session);
 }
 
 void catch_up_clear(struct hub *hub, struct session *session)
@@ -96,10 +99,34 @@ bool catch_up_start(struct hub *hub, struct session *session, uint16_t partition
     return make(hub, session, partition, sequence) != NULL;
 }
 
+static bool concerns(const struct hub *hub, const struct session *session, uint16_t partition)
+{
+    const struct subscription *subscription = session->subscriptions;
+    while (subscription != NULL && !interest_concerns(hub, subscription->filter, partition))
+        subscription = subscription->next_of_session;
+    return subscription != NULL;
+}
+
+void catch_up_resume(struct hub *hub, struct session *session, const uint64_t *from)
+{
+    struct cursor *next = NULL;
+    for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = next) {
+        next = cursor->next;
+        uint16_t partition = cursor->partition;
+        bool has_nothing_to_skip = cursor->sequence <= hub->floors[partition] + 1;
+        if (from[partition] == UINT64_MAX || !concerns(hub, session, partition))
+            end(hub, session, cursor);
+        else if (cursor->sequence >= from[partition] && has_nothing_to_skip)
+            end(hub, session, cursor);
+        else if (cursor->sequence >= from[partition])
+            cursor->state = CURSOR_JOINED;
+    }
+}
+
 uint64_t catch_up_position(const struct hub *hub, const struct session *session, uint16_t partition)
 {
     const struct cursor *cursor = find(session, partition);
-    return cursor == NULL ? hub->floors[partition] + 1 : cursor->sequence;
+    return cursor == NULL ? delivery_floor(hub, session, partition) + 1 : cursor->sequence;
 }
 
 void catch_up_schedule(struct hub *hub, struct session *session)
@@ -116,6 +143,19 @@ void catch_up_schedule(struct hub *hub, struct session *session)
     else
         ((struct session *)pool_at(&hub->session_pool, hub->late_last - 1))->next_late = number;
     hub->late_last = number;
+}
+
+void catch_up_on_subscribed(struct hub *hub, struct session *session)
+{
+    for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = cursor->next) {
+        if (cursor->state == CURSOR_NEAR)
+            cursor->scans = true;
+        if (cursor->state == CURSOR_READING) {
+            cursor->read = NULL; /* its answer will find nobody */
+            cursor->state = CURSOR_FAR;
+        }
+    }
+    catch_up_schedule(hub, session);
 }
 
 static struct session *take_scheduled(struct hub *hub)
@@ -290,13 +330,18 @@ static void on_shard_read(struct hub *hub, struct late_read *read)
     uint64_t next = read->pull.status == BROKER_OK ? read->pull.next : read->pull.from;
     if (next != 0 && next - 1 > hub->floors[partition])
         hub->floors[partition] = next - 1;
-    if (!read->is_up_to_tail)
+    if (!read->is_up_to_tail) {
         catch_up_on_shard_late(hub, partition, next);
+        return;
+    }
+    hub->is_late[partition] = false;
+    hub->late_partitions--;
 }
 
 void catch_up_on_shard_late(struct hub *hub, uint16_t partition, uint64_t sequence)
 {
-    hub->unbroken[partition] = sequence;
+    hub->late_partitions += !hub->is_late[partition];
+    hub->is_late[partition] = true;
     struct late_read *read =
         late_read_start(hub, NULL, LATE_READ_SHARD, partition, sequence, BROKER_PULL_RECORDS_MAX);
     ps_assert(read != NULL);

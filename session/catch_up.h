@@ -55,9 +55,20 @@ enum catch_up_verdict catch_up_admit(struct hub *hub, struct session *session,
 void catch_up_turn_late(struct hub *hub, struct session *session, const struct record *record,
                         uint64_t position);
 
-/* A cursor that begins FAR at a sequence; for a resumed session. False: memory is out. */
+/* A cursor that begins FAR at a sequence; for a session that comes out of the store. It stands
+ * before the session's subscriptions do, so that what is handed over meanwhile is left to it.
+ * False: memory is out. */
 bool catch_up_start(struct hub *hub, struct session *session, uint16_t partition,
                     uint64_t sequence);
+
+/* The owners have the interest of a session out of the store: from from[partition] on everything is
+ * handed over (UINT64_MAX: the partition does not concern it). Cursors with nothing to read go. */
+void catch_up_resume(struct hub *hub, struct session *session, const uint64_t *from);
+
+/* The session has a subscription more: what it reads or follows was chosen without it, so cursors
+ * under way are taken back to where they can see it. To be called before the owners are asked for
+ * the subscription's start, so that what is read from here on is answered after it. */
+void catch_up_on_subscribed(struct hub *hub, struct session *session);
 
 /* The session's window or send memory has room again: it goes on at the next catch_up_step. */
 void catch_up_schedule(struct hub *hub, struct session *session);

@@ -3,7 +3,7 @@
  *
  * Where several filters match, two passes over their subscribers find each session's highest QoS
  * without memory: the first stamps the session with the job's number and raises its QoS, the second
- * delivers and takes the stamp away.
+ * delivers. The stamp stays and says that the session has had this record.
  */
 #include "session/delivery.h"
 
@@ -17,7 +17,7 @@
 #include "session/window.h"
 
 enum {
-    FAN_OUT_PER_TURN = 4096,    /* subscribers looked at before the shard receives again */
+    FAN_OUT_PER_TURN = 16384,   /* subscribers looked at before the shard does its other work */
     REFERENCE_BYTES_MIN = 2048, /* payloads from here on are borrowed, not copied */
     MATCH_DIRECT_MAX = 8        /* subscriptions that are matched one by one */
 };
@@ -150,23 +150,20 @@ static void visit(struct hub *hub, const struct fan_out *job, struct subscriptio
                   uint32_t filter_count)
 {
     struct session *session = pool_at(&hub->session_pool, subscription->session);
-    if (filter_count == 1) {
-        if (subscription_covers(subscription, job->record))
-            deliver(hub, session, job->record, subscription->qos, job->position);
-        return;
-    }
-    if (job->pass == 0) {
-        if (!subscription_covers(subscription, job->record))
+    if (filter_count == 1 || job->pass == 0) {
+        int granted = subscription_grants(subscription, job->record);
+        if (granted < 0)
             return;
-        if (session->job != hub->job) {
-            session->job = hub->job;
-            session->job_qos = subscription->qos;
-        } else if (subscription->qos > session->job_qos) {
-            session->job_qos = subscription->qos;
-        }
-    } else if (session->job == hub->job) {
-        session->job = 0;
-        deliver(hub, session, job->record, session->job_qos, job->position);
+        if (session->job != hub->job || granted > session->job_qos)
+            session->job_qos = (uint8_t)granted;
+        session->job = hub->job;
+    }
+    if (filter_count > 1 && job->pass == 0)
+        return;
+    if (session->job == hub->job && session->job_qos != DELIVERY_DONE) {
+        uint8_t granted = session->job_qos;
+        session->job_qos = DELIVERY_DONE;
+        deliver(hub, session, job->record, granted, job->position);
     }
 }
 
@@ -256,10 +253,8 @@ bool delivery_handover(struct hub *hub, struct record *record)
     };
     if (record_qos(record) != 0 && record->sequence != 0)
         job.position = recent_push(&hub->recent, record, topic);
-    if (++hub->job == 0)
-        hub->job = 1;
-    uint32_t budget = FAN_OUT_PER_TURN;
-    bool is_done = run(hub, &job, filters, &budget) || !keep(hub, &job, filters);
+    hub->job++;
+    bool is_done = run(hub, &job, filters, &hub->fan_out_left) || !keep(hub, &job, filters);
     heap_free(hub->heap, copy);
     if (is_done)
         finish(hub, record);
@@ -278,10 +273,10 @@ static void end_job(struct hub *hub)
 
 bool delivery_continue(struct hub *hub)
 {
+    hub->fan_out_left = FAN_OUT_PER_TURN;
     if (hub->fan_out == NULL)
         return true;
-    uint32_t budget = FAN_OUT_PER_TURN;
-    if (!run(hub, hub->fan_out, hub->fan_out->filters, &budget))
+    if (!run(hub, hub->fan_out, hub->fan_out->filters, &hub->fan_out_left))
         return false;
     end_job(hub);
     return true;
@@ -291,6 +286,15 @@ void delivery_forget(struct hub *hub, const struct subscription *subscription)
 {
     if (hub->fan_out != NULL && hub->fan_out->next == subscription)
         hub->fan_out->next = subscription->next_of_filter;
+}
+
+uint64_t delivery_floor(const struct hub *hub, const struct session *session, uint16_t partition)
+{
+    const struct fan_out *job = hub->fan_out;
+    bool has_had = job != NULL && job->record->partition == partition &&
+                   job->record->sequence > hub->floors[partition] && session->job == hub->job &&
+                   session->job_qos == DELIVERY_DONE;
+    return has_had ? job->record->sequence : hub->floors[partition];
 }
 
 void delivery_abort(struct hub *hub)
@@ -313,9 +317,8 @@ static bool matches(const struct subscription *subscription, const struct record
 static int raise_granted(int granted, const struct subscription *subscription,
                          const struct record *record)
 {
-    if (subscription->qos > granted && subscription_covers(subscription, record))
-        return subscription->qos;
-    return granted;
+    int own = subscription_grants(subscription, record);
+    return own > granted ? own : granted;
 }
 
 /* Through the topic's filters, for sessions with many subscriptions. */

@@ -26,14 +26,21 @@ struct subscription;
  * left over for delivery_continue. */
 bool delivery_handover(struct hub *hub, struct record *record);
 
-/* Goes on with the job that is under way; true when none is left. */
+/* Called once a turn: a new turn's budget, and the job that is under way goes on; true when none is
+ * left. */
 bool delivery_continue(struct hub *hub);
 
 /* To be called before a subscription goes, lest a job stand on it. */
 void delivery_forget(struct hub *hub, const struct subscription *subscription);
 
+/* Every record of the partition up to here was delivered to this session, as far as it was live. */
+uint64_t delivery_floor(const struct hub *hub, const struct session *session, uint16_t partition);
+
 /* Ends a job that is under way. */
 void delivery_abort(struct hub *hub);
+
+/* In session.job_qos: the fan-out that stamped the session has delivered to it. */
+enum { DELIVERY_DONE = UINT8_MAX };
 
 enum delivery_flags { DELIVERY_DUP = 1, DELIVERY_RETAIN = 2 };
 

@@ -153,7 +153,7 @@ void filter_release(struct topic_index *index, struct filter *filter)
     if (--filter->references > 0)
         return;
     ps_assert(!filter->is_active && filter->subscriber_count == 0);
-    ps_assert(filter->subscribers == NULL && filter->since == NULL);
+    ps_assert(filter->subscribers == NULL);
     uint64_t hash = topic_index_hash(index, filter->text, filter->bytes);
     bool was_there = table_remove(&index->filters, hash, filter);
     ps_assert(was_there);

@@ -12,14 +12,13 @@
 
 struct topic_index;
 
-/* 30 bytes and the text: there is one per distinct subscription of the host. Its hash is not kept:
+/* 22 bytes and the text: there is one per distinct subscription of the host. Its hash is not kept:
  * topic_index_hash() of the text is that of the topic with the same bytes. */
 struct filter {
     union {
         void *subscribers; /* a shard's index: the user's list */
         uint64_t shards;   /* an owner's index: bit per shard that wants it */
     };
-    uint64_t *since;           /* the user's: sequences from which its interest is unbroken */
     uint32_t subscriber_count; /* the user's */
     uint32_t references;
     uint16_t bytes;

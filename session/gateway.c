@@ -129,7 +129,8 @@ static bool housekeeping(void *context, struct shard *shard)
         own->is_shutting_down = true;
         net_shutdown(net);
     }
-    if (net_counters(net)->connections == 0)
+    if (net_counters(net)->connections == 0 && own->shard.hub->sessions.count == 0 &&
+        hub_is_idle(own->shard.hub))
         atomic_store_explicit(&own->is_done, true, memory_order_release);
     return false;
 }

@@ -23,16 +23,10 @@
 #include "session/session_store.h"
 #include "session/subscribe.h"
 #include "session/sys_topics.h"
+#include "session/will.h"
 #include "session/window.h"
 
 enum { MAIL_PER_TURN = 4096 /* from one shard */ };
-
-/* A request that found no room in its mailbox. */
-struct outbox_mail {
-    struct outbox_mail *next;
-    uint32_t to;
-    struct hub_mail mail;
-};
 
 uint64_t hub_random(struct hub *hub)
 {
@@ -60,50 +54,118 @@ static struct mail as_mail(const struct hub_mail *mail)
     return out;
 }
 
-bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes)
+/* Whether the owner answers this mail. */
+static bool is_answered(const struct hub_mail *mail)
 {
-    /* Requests of this hub that wait for room go first. */
-    if (hub->outbox_first != NULL && mail->kind == HUB_MAIL_PUBLISH)
-        return false;
+    switch ((enum hub_mail_kind)mail->kind) {
+    case HUB_MAIL_PUBLISH:
+        return mail->session.generation != 0 || mail->own != NULL;
+    case HUB_MAIL_INTEREST:
+    case HUB_MAIL_INTEREST_DROP:
+    case HUB_MAIL_READ:
+    case HUB_MAIL_RETAINED:
+        return true;
+    case HUB_MAIL_HANDOVER:
+    case HUB_MAIL_LATE:
+    case HUB_MAIL_POSITION:
+    case HUB_MAIL_PUBLISH_ANSWER:
+    case HUB_MAIL_INTEREST_ANSWER:
+    case HUB_MAIL_INTEREST_DROPPED:
+    case HUB_MAIL_READ_ANSWER:
+    case HUB_MAIL_RETAINED_ANSWER:
+        break;
+    }
+    return false;
+}
+
+static bool is_answer(const struct hub_mail *mail)
+{
+    return mail->kind >= HUB_MAIL_PUBLISH_ANSWER;
+}
+
+/* Source, owner and destination are this shard, and no mail is before this one: it needs no queue.
+ */
+static bool is_direct(const struct hub *hub, uint32_t to)
+{
+    return to == hub->shard->index && mailbox_is_clear(hub->shard->inboxes[to]);
+}
+
+static bool deliver_or_post(struct hub *hub, uint32_t to, const struct hub_mail *mail,
+                            uint32_t bytes)
+{
+    if (is_direct(hub, to) && mail->kind == HUB_MAIL_PUBLISH)
+        return owner_publish(hub->owner, to, mail);
+    if (is_direct(hub, to) && mail->kind == HUB_MAIL_HANDOVER && hub->fan_out == NULL) {
+        delivery_handover(hub, mail->pointer);
+        return true;
+    }
     struct mail out = as_mail(mail);
     return shard_post(hub->shard, to, &out, bytes);
 }
 
+/* With the room of the answer reserved. */
+static bool post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes)
+{
+    bool wants_answer = is_answered(mail);
+    if (wants_answer && hub->answers_due[to] >= hub->answers_max)
+        return false;
+    if (!deliver_or_post(hub, to, mail, bytes))
+        return false;
+    hub->answers_due[to] += wants_answer;
+    return true;
+}
+
+bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes)
+{
+    /* Requests of this hub that wait for room go first. */
+    if (mail->kind == HUB_MAIL_PUBLISH && hub->outbox_first != NULL)
+        return false;
+    return post(hub, to, mail, bytes);
+}
+
+static void on_publish_answer(struct hub *hub, const struct hub_mail *mail)
+{
+    if (mail->own != NULL)
+        will_on_published(hub, mail->own, (enum broker_status)mail->status);
+    else
+        inbound_on_answer(hub, mail);
+}
+
 void hub_answer(struct hub *hub, uint32_t to, const struct hub_mail *mail)
 {
+    if (mail->kind == HUB_MAIL_PUBLISH_ANSWER && is_direct(hub, to)) {
+        hub->answers_due[to]--;
+        on_publish_answer(hub, mail);
+        return;
+    }
     struct mail out = as_mail(mail);
     bool is_posted = shard_post_reserved(hub->shard, to, &out, 0);
     ps_assert(is_posted);
 }
 
-void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail)
+void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail,
+                 struct outbox_mail *room)
 {
-    struct mail out = as_mail(mail);
-    if (hub->outbox_first == NULL && shard_post(hub->shard, to, &out, 0))
+    if (hub->outbox_first == NULL && post(hub, to, mail, 0))
         return;
-    struct outbox_mail *waiting = heap_alloc(hub->heap, sizeof(*waiting));
-    ps_assert(waiting != NULL);
-    *waiting = (struct outbox_mail){.to = to, .mail = *mail};
+    *room = (struct outbox_mail){.to = to, .mail = *mail};
     if (hub->outbox_last == NULL)
-        hub->outbox_first = waiting;
+        hub->outbox_first = room;
     else
-        hub->outbox_last->next = waiting;
-    hub->outbox_last = waiting;
-    hub->outbox_count++;
+        hub->outbox_last->next = room;
+    hub->outbox_last = room;
 }
 
 static void empty_outbox(struct hub *hub)
 {
     while (hub->outbox_first != NULL) {
         struct outbox_mail *waiting = hub->outbox_first;
-        struct mail out = as_mail(&waiting->mail);
-        if (!shard_post(hub->shard, waiting->to, &out, 0))
+        struct outbox_mail *next = waiting->next; /* an answer may come before we look again */
+        if (!post(hub, waiting->to, &waiting->mail, 0))
             return;
-        hub->outbox_first = waiting->next;
-        if (hub->outbox_first == NULL)
+        hub->outbox_first = next;
+        if (next == NULL)
             hub->outbox_last = NULL;
-        hub->outbox_count--;
-        heap_free(hub->heap, waiting);
     }
 }
 
@@ -146,7 +208,7 @@ static bool on_mail(struct hub *hub, uint32_t from, const struct hub_mail *mail)
         on_position(hub, mail);
         return true;
     case HUB_MAIL_PUBLISH_ANSWER:
-        inbound_on_answer(hub, mail);
+        on_publish_answer(hub, mail);
         return true;
     case HUB_MAIL_INTEREST_ANSWER:
     case HUB_MAIL_INTEREST_DROPPED:
@@ -170,6 +232,7 @@ static bool on_mail(struct hub *hub, uint32_t from, const struct hub_mail *mail)
 static bool take_mail(struct hub *hub, uint32_t from)
 {
     struct mailbox *inbox = hub->shard->inboxes[from];
+    uint32_t answers = 0;
     for (uint32_t count = 0; count < MAIL_PER_TURN; count++) {
         struct mail *mail = mailbox_take(inbox);
         if (mail == NULL)
@@ -180,8 +243,10 @@ static bool take_mail(struct hub *hub, uint32_t from)
             mailbox_untake(inbox);
             break;
         }
+        answers += is_answer(&copy);
     }
     mailbox_give_back(inbox);
+    hub->answers_due[from] -= answers;
     return !mailbox_is_empty(inbox);
 }
 
@@ -373,6 +438,16 @@ static int create_net(struct hub *hub, const struct hub_options *options)
     return net_create(&net_options, &hub->net);
 }
 
+bool hub_is_idle(const struct hub *hub)
+{
+    for (uint32_t i = 0; i < hub->shard->count; i++) {
+        if (hub->answers_due[i] != 0)
+            return false;
+    }
+    return hub->outbox_first == NULL && hub->store_count == 0 && hub->fan_out == NULL &&
+           owner_is_idle(hub->owner);
+}
+
 static void add_steps(struct hub *hub)
 {
     const struct shard_step steps[] = {
@@ -403,8 +478,9 @@ static int create_tables(struct hub *hub)
     pool_init(&hub->subscription_pool, hub->heap, sizeof(struct subscription), UINT32_MAX);
     pool_init(&hub->cursor_pool, hub->heap, sizeof(struct cursor), UINT32_MAX);
     hub->floors = heap_zalloc(hub->heap, hub->partition_count * sizeof(uint64_t));
-    hub->unbroken = heap_zalloc(hub->heap, hub->partition_count * sizeof(uint64_t));
-    if (hub->floors == NULL || hub->unbroken == NULL)
+    hub->answers_due = heap_zalloc(hub->heap, hub->shard->count * sizeof(uint32_t));
+    hub->is_late = heap_zalloc(hub->heap, hub->partition_count * sizeof(bool));
+    if (hub->floors == NULL || hub->is_late == NULL || hub->answers_due == NULL)
         return -ENOMEM;
     int status = topic_index_init(&hub->index, &index);
     if (status != 0)
@@ -431,6 +507,10 @@ int hub_create(const struct hub_options *options, struct hub **out_hub)
     hub->random_state = options->random_seed;
     hub->partition_count = broker_partition_count(hub->broker);
     hub->partition_levels = broker_partition_levels(hub->broker);
+    /* Beside answers an owner's "late" takes reserved room, at most one for each partition. */
+    uint32_t reserved_max = hub->shard->inboxes[0]->reserved_max;
+    ps_assert(reserved_max > hub->partition_count);
+    hub->answers_max = reserved_max - hub->partition_count;
     int status = create_tables(hub);
     if (status == 0)
         status = create_net(hub, options);
@@ -508,9 +588,8 @@ static void discard_mail(struct hub *hub)
     }
     while (hub->outbox_first != NULL) {
         struct outbox_mail *waiting = hub->outbox_first;
-        hub->outbox_first = waiting->next;
+        hub->outbox_first = waiting->next; /* read before the memory that it stands in goes */
         discard(hub, &waiting->mail);
-        heap_free(hub->heap, waiting);
     }
 }
 
@@ -531,6 +610,7 @@ void hub_destroy(struct hub *hub)
     pool_deinit(&hub->subscription_pool);
     pool_deinit(&hub->cursor_pool);
     heap_free(hub->heap, hub->floors);
-    heap_free(hub->heap, hub->unbroken);
+    heap_free(hub->heap, hub->is_late);
+    heap_free(hub->heap, hub->answers_due);
     heap_free(hub->heap, hub);
 }

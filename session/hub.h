@@ -47,7 +47,6 @@ struct hub_limits {
     uint32_t recent_entries_max; /* hand-overs kept for near cursors */
     uint32_t recent_bytes_max;
     uint32_t reads_max;         /* reads of late sessions under way, per shard */
-    uint32_t outbox_max;        /* requests that wait for room in a mailbox */
     uint64_t session_expiry_ms; /* of a durable session without a connection */
     uint32_t sys_interval_ms;   /* 0: no $SYS topics */
     bool allow_anonymous;       /* also on other than loopback addresses */
@@ -130,10 +129,12 @@ struct hub {
     struct recent recent;
     uint16_t partition_count;
     uint16_t partition_levels;
-    uint64_t *floors;   /* by partition: everything up to here was handed over and fanned out */
-    uint64_t *unbroken; /* by partition: hand-overs are complete from here on */
-    uint32_t job;       /* stamp of the fan-out under way */
+    uint64_t *floors; /* by partition: everything up to here was handed over and fanned out */
+    bool *is_late;    /* by partition: its mailbox was full, this shard reads what it missed */
+    uint32_t late_partitions;
+    uint64_t job;            /* number of the fan-out under way, or of the last one */
     struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
+    uint32_t fan_out_left;   /* subscribers that this turn still looks at */
     uint32_t late_first;     /* sessions that can catch up now: index + 1 */
     uint32_t late_last;
     uint32_t read_waiters; /* sessions in that list that wait for a read to become free */
@@ -141,9 +142,11 @@ struct hub {
     uint32_t retry_first;  /* sessions whose publish waits for room: index + 1 */
     struct outbox_mail *outbox_first;
     struct outbox_mail *outbox_last;
-    uint32_t outbox_count;
+    uint32_t *answers_due;               /* by shard: requests whose answer's room is reserved */
+    uint32_t answers_max;                /* of each */
     struct store_operation *store_first; /* refused by the broker's full queue */
     struct store_operation *store_last;
+    uint32_t store_count;      /* reads and writes of sessions under way, these included */
     bool wants_turn;           /* something was asked of the broker after its step */
     struct sys_publisher *sys; /* shared; NULL: no $SYS */
     uint64_t sys_due_ns;
@@ -179,11 +182,18 @@ uint32_t hub_home_shard(const struct hub *hub, const void *client_id, uint32_t b
 
 uint32_t hub_owner_of(const struct hub *hub, uint16_t partition);
 
-/* Posts a request to an owner. What finds no room waits in the outbox, in order. */
-void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail);
+/* Posts a request to an owner. What finds no room waits in `room`, in order; that memory is the
+ * hub's until the answer. */
+void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail,
+                 struct outbox_mail *room);
 
-/* False when there is no room: the caller tries again after a later turn. */
+/* A publish, or a record that an owner hands over: done here and now when it stays on this shard
+ * and nothing is before it. False when there is no room: the caller tries again after a later
+ * turn. */
 bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes);
+
+/* Nothing is under way any more that would be lost with the hub: requests, appends, writes. */
+bool hub_is_idle(const struct hub *hub);
 
 /* An owner's answer, into the room that the request reserved. */
 void hub_answer(struct hub *hub, uint32_t to, const struct hub_mail *mail);

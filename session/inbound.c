@@ -347,14 +347,3 @@ void inbound_destroy(struct hub *hub, struct session *session)
     heap_free(hub->heap, inbound);
     session->inbound = NULL;
 }
-
-void inbound_publish_own(struct hub *hub, struct record *record)
-{
-    inbound_address(hub, record);
-    const struct hub_mail mail = {
-        .kind = HUB_MAIL_PUBLISH,
-        .partition = record->partition,
-        .pointer = record,
-    };
-    hub_request(hub, hub_owner_of(hub, record->partition), &mail);
-}

@@ -68,10 +68,6 @@ void inbound_iterate(const struct session *session,
                      void (*visit)(void *context, uint16_t packet_id, uint64_t generation),
                      void *context);
 
-/* Publishes for the gateway itself (wills); takes over the record, whose topic_hash and partition
- * are set here. Never refused: what finds no room waits. */
-void inbound_publish_own(struct hub *hub, struct record *record);
-
 /* Fills in what routing needs: hash, partition, time. */
 void inbound_address(struct hub *hub, struct record *record);
 

@@ -36,11 +36,13 @@ struct interest_request *interest_create(struct hub *hub, const struct filter *c
         text_bytes += filters[i]->bytes;
     struct interest_request *request =
         heap_zalloc(hub->heap, sizeof(*request) + hub->partition_count * sizeof(uint64_t) +
+                                   hub->shard->count * sizeof(struct outbox_mail) +
                                    count * sizeof(struct interest_filter) + text_bytes);
     if (request == NULL)
         return NULL;
     request->from = (uint64_t *)(request + 1);
-    request->filters = (struct interest_filter *)(request->from + hub->partition_count);
+    request->rooms = (struct outbox_mail *)(request->from + hub->partition_count);
+    request->filters = (struct interest_filter *)(request->rooms + hub->shard->count);
     char *text = (char *)(request->filters + count);
     for (uint32_t i = 0; i < count; i++) {
         memcpy(text, filters[i]->text, filters[i]->bytes);
@@ -95,12 +97,24 @@ void interest_send(struct hub *hub, struct interest_request *request, bool is_dr
     };
     for (uint32_t to = 0; to < hub->shard->count; to++) {
         if (owners & 1ULL << to)
-            hub_request(hub, to, &mail);
+            hub_request(hub, to, &mail, &request->rooms[to]);
+    }
+}
+
+/* What the owner had handed over when it answered came here before the answer did, unless this
+ * shard is late there. */
+static void raise_floors(struct hub *hub, const struct interest_request *request, uint32_t owner)
+{
+    for (uint32_t p = owner; p < hub->partition_count; p += hub->shard->count) {
+        uint64_t from = request->from[p];
+        if (from != UINT64_MAX && !hub->is_late[p] && from - 1 > hub->floors[p])
+            hub->floors[p] = from - 1;
     }
 }
 
 void interest_on_answer(struct hub *hub, struct interest_request *request, uint32_t owner)
 {
+    raise_floors(hub, request, owner);
     if (request->on_part != NULL)
         request->on_part(hub, request, owner);
     if (--request->waiting == 0)

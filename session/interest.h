@@ -16,6 +16,7 @@
 
 struct filter;
 struct hub;
+struct outbox_mail;
 struct session;
 
 struct interest_filter {
@@ -34,7 +35,8 @@ struct interest_request {
     uint32_t waiting; /* owners that have not answered */
     uint32_t count;
     struct interest_filter *filters;
-    uint64_t *from; /* by partition: first sequence that will be handed over; answer */
+    struct outbox_mail *rooms; /* by owner */
+    uint64_t *from;            /* by partition: first sequence that will be handed over; answer */
 };
 
 /* Whether records that match the filter can come from this partition. */

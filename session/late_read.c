@@ -69,7 +69,7 @@ struct late_read *late_read_start(struct hub *hub, const struct session *session
     hub->read_count++;
     hub->counters.reads++;
     const struct hub_mail mail = {.kind = HUB_MAIL_READ, .partition = partition, .pointer = read};
-    hub_request(hub, hub_owner_of(hub, partition), &mail);
+    hub_request(hub, hub_owner_of(hub, partition), &mail, &read->room);
     return read;
 }
 

@@ -11,6 +11,7 @@
 
 #include "broker_client/broker.h"
 #include "core/pool.h"
+#include "session/hub_mail.h"
 
 struct hub;
 struct session;
@@ -25,6 +26,7 @@ enum late_read_purpose {
 
 struct late_read {
     struct broker_pull pull;
+    struct outbox_mail room;
     struct pool_handle session;
     uint32_t from_shard;
     uint8_t purpose;

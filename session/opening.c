@@ -19,12 +19,12 @@
 #include "session/retained_job.h"
 #include "session/session.h"
 #include "session/session_store.h"
+#include "session/will.h"
 #include "session/window.h"
 
 struct opening {
     struct connection *connection; /* NULL: it went away while we waited */
-    struct record *will;
-    struct interest_request *interest;
+    struct will *will;
     uint16_t keepalive_seconds;
     bool is_clean;
     bool is_session_present;
@@ -44,21 +44,34 @@ static void refuse(struct hub *hub, struct connection *connection, enum mqtt_con
 
 static void destroy(struct hub *hub, struct opening *opening)
 {
-    if (opening->will != NULL)
-        record_release(hub->heap, opening->will);
+    will_forget(hub, opening->will);
     heap_free(hub->heap, opening);
 }
 
-/* Ends an opening whose connection is to be told nothing, or was told already; the session goes
- * with it. */
+static void on_saved(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    (void)context;
+    (void)is_stored;
+    if (session != NULL && session->state == SESSION_SAVING)
+        session_destroy(hub, session);
+}
+
+/* Ends an opening whose connection is to be told nothing, or was told already. The session goes
+ * with it, back to the store if it was there or in memory before this CONNECT. */
 static void give_up(struct hub *hub, struct session *session)
 {
     struct opening *opening = session->opening;
     session->opening = NULL;
     if (opening->connection != NULL)
         opening->connection->owner = NULL;
+    bool is_kept = opening->is_session_present && session->stored != NULL;
     destroy(hub, opening);
-    session_destroy(hub, session);
+    if (!is_kept) {
+        session_destroy(hub, session);
+        return;
+    }
+    session->state = SESSION_SAVING;
+    session_store_save(hub, session, on_saved, NULL);
 }
 
 static void refuse_opening(struct hub *hub, struct session *session, enum mqtt_connack_code code)
@@ -141,31 +154,34 @@ static void complete(struct hub *hub, struct session *session)
     catch_up_schedule(hub, session);
 }
 
+static void store_will(struct hub *hub, struct session *session);
+
 static void on_will_stored(struct hub *hub, struct session *session, void *context, bool is_stored)
 {
     (void)context;
     if (session == NULL || session->opening == NULL)
         return;
-    session->will = NULL; /* the opening's, lent for the write */
-    if (!is_stored) {
+    struct will *will = session->opening->will;
+    if (will == NULL || !will->is_stored)
+        store_will(hub, session); /* a later CONNECT took the place of the one that asked */
+    else if (is_stored)
+        complete(hub, session);
+    else
         refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
-        return;
-    }
-    complete(hub, session);
 }
 
 /* The session is there; a will is written before CONNACK. */
 static void store_will(struct hub *hub, struct session *session)
 {
-    if (session->opening->will == NULL) {
+    struct will *will = session->opening->will;
+    if (will == NULL)
         complete(hub, session);
-        return;
-    }
-    session->will = session->opening->will;
-    session_store_put_will(hub, session, on_will_stored, NULL);
+    else
+        will_store(hub, will, session, on_will_stored);
 }
 
-/* Where each owner goes on tells where the resumed session's cursors stand. */
+/* What each owner goes on with tells which of the resumed session's cursors have something to read.
+ */
 static void on_interest(struct hub *hub, struct interest_request *request)
 {
     struct session *session = session_get(hub, request->session);
@@ -173,21 +189,9 @@ static void on_interest(struct hub *hub, struct interest_request *request)
         interest_destroy(hub, request);
         return;
     }
-    struct stored_session *stored = session->stored;
-    bool is_good = true;
-    for (uint32_t p = 0; is_good && p < hub->partition_count; p++) {
-        if (request->from[p] == UINT64_MAX)
-            continue;
-        /* A position beyond what was handed over was live there: it reads once and joins. */
-        is_good = catch_up_start(hub, session, (uint16_t)p, stored->positions[p]);
-    }
-    heap_free(hub->heap, stored->positions);
-    stored->positions = NULL;
+    catch_up_resume(hub, session, request->from);
     interest_destroy(hub, request);
-    if (!is_good)
-        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
-    else
-        store_will(hub, session);
+    store_will(hub, session);
 }
 
 /* A session with subscriptions came out of the store: its owners have to know that this shard wants
@@ -229,39 +233,27 @@ static void on_found(struct hub *hub, struct session *session, void *context,
         refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
         return;
     }
-    if (session->subscription_count != 0)
+    if (session->subscription_count != 0) {
         ask_interest(hub, session);
-    else
-        store_will(hub, session);
+        return;
+    }
+    catch_up_clear(hub, session);
+    store_will(hub, session);
 }
 
-/* A session without a connection: what it had in flight at RETAIN is asked for again. */
 static void publish_will(struct hub *hub, struct session *session)
 {
     if (session->will == NULL)
         return;
-    struct record *will = session->will;
+    struct will *will = session->will;
     session->will = NULL;
-    hub->counters.wills++;
-    inbound_publish_own(hub, will);
-    session_store_delete_will(hub, session);
+    will_publish(hub, will);
 }
 
 void opening_forget_will(struct hub *hub, struct session *session)
 {
-    if (session->will == NULL)
-        return;
-    record_release(hub->heap, session->will);
+    will_forget(hub, session->will);
     session->will = NULL;
-    session_store_delete_will(hub, session);
-}
-
-static void on_saved(struct hub *hub, struct session *session, void *context, bool is_stored)
-{
-    (void)context;
-    (void)is_stored;
-    if (session != NULL && session->state == SESSION_SAVING)
-        session_destroy(hub, session);
 }
 
 /* Takes a session off its connection. */
@@ -319,11 +311,9 @@ static bool meet_existing(struct hub *hub, struct session *session, struct openi
         waiting->connection = opening->connection;
         waiting->keepalive_seconds = opening->keepalive_seconds;
         waiting->is_clean = opening->is_clean;
-        if (session->will == NULL) {
-            struct record *will = waiting->will;
-            waiting->will = opening->will;
-            opening->will = will;
-        }
+        struct will *will = waiting->will;
+        waiting->will = opening->will;
+        opening->will = will; /* of the older one, which never had its CONNACK */
         waiting->connection->owner = session;
         destroy(hub, opening);
         return true;
@@ -376,19 +366,6 @@ static void generate_client_id(struct hub *hub, char out[33])
              session_find(hub, out, 32) != NULL);
 }
 
-static struct record *make_will(struct hub *hub, const struct mqtt_connect *connect)
-{
-    const struct record_source source = {
-        .topic = connect->will_topic.bytes,
-        .payload = connect->will_payload.bytes,
-        .topic_bytes = connect->will_topic.count,
-        .payload_bytes = connect->will_payload.count,
-        .flags =
-            (uint8_t)(connect->will_qos | (connect->will_retain ? RECORD_RETAIN : 0) | RECORD_WILL),
-    };
-    return record_create(hub->heap, &source);
-}
-
 static bool is_will_allowed(const struct hub *hub, const struct mqtt_connect *connect)
 {
     const struct mqtt_bytes *topic = &connect->will_topic;
@@ -399,7 +376,8 @@ static bool is_will_allowed(const struct hub *hub, const struct mqtt_connect *co
 }
 
 static struct opening *create(struct hub *hub, struct connection *connection,
-                              const struct mqtt_connect *connect)
+                              const struct mqtt_connect *connect,
+                              const struct mqtt_bytes *client_id)
 {
     struct opening *opening = heap_zalloc(hub->heap, sizeof(*opening));
     if (opening == NULL)
@@ -411,7 +389,7 @@ static struct opening *create(struct hub *hub, struct connection *connection,
     if (longest != 0 && (connect->keepalive_seconds == 0 || connect->keepalive_seconds > longest))
         opening->keepalive_seconds = (uint16_t)longest;
     if (connect->has_will) {
-        opening->will = make_will(hub, connect);
+        opening->will = will_create(hub, connect, client_id->bytes, client_id->count);
         if (opening->will == NULL) {
             destroy(hub, opening);
             return NULL;
@@ -490,7 +468,7 @@ enum net_verdict opening_connect(struct hub *hub, struct connection *connection,
         net_move(hub->net, connection, home);
         return NET_RETRY;
     }
-    struct opening *opening = create(hub, connection, connect);
+    struct opening *opening = create(hub, connection, connect, &client_id);
     struct authorized *waiting =
         opening == NULL ? NULL : heap_alloc(hub->heap, sizeof(*waiting) + client_id.count);
     if (waiting == NULL) {
@@ -518,8 +496,8 @@ void opening_abort(struct hub *hub, struct session *session)
 {
     if (session->opening == NULL)
         return;
-    if (session->will == session->opening->will)
-        session->will = NULL; /* lent for a write that will not be answered */
+    will_destroy(hub, session->opening->will);
+    session->opening->will = NULL;
     destroy(hub, session->opening);
     session->opening = NULL;
 }

@@ -98,8 +98,10 @@ static void drop_interest(struct owner *owner)
 
 static void free_append(struct owner *owner, struct owner_append *append)
 {
-    for (uint32_t i = 0; i < append->append.count; i++)
+    for (uint32_t i = 0; i < append->append.count; i++) {
         record_release(owner->hub->heap, append->append.records[i]);
+        heap_free(owner->hub->heap, append->publishers[i].own);
+    }
     heap_free(owner->hub->heap, append);
 }
 
@@ -134,6 +136,8 @@ void owner_destroy(struct owner *owner)
 /* Shards that want this topic. */
 static uint64_t shards_interested(struct owner *owner, const struct record *record)
 {
+    if (owner->hub->shard->count == 1)
+        return 1; /* its own topic table says who wants it */
     const struct topic *topic = topic_resolve(&owner->index, (const char *)record_topic(record),
                                               record->topic_bytes, record->topic_hash);
     uint64_t shards = topic->exact == NULL ? 0 : topic->exact->shards;
@@ -291,6 +295,17 @@ static struct owner_append *filling(struct owner *owner, struct owner_partition 
     return append;
 }
 
+/* The gateway's own publish at QoS 0 is passed on: its memory goes back. */
+static void answer_own(struct owner *owner, uint32_t shard, struct will *own)
+{
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_PUBLISH_ANSWER,
+        .status = BROKER_OK,
+        .own = own,
+    };
+    hub_answer(owner->hub, shard, &mail);
+}
+
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail)
 {
     struct record *record = mail->pointer;
@@ -298,6 +313,8 @@ bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_ma
     bool is_retain = (record->flags & RECORD_RETAIN) != 0;
     if (record_qos(record) == 0 && !is_retain) {
         publish_at_most_once(owner, partition, record);
+        if (mail->own != NULL)
+            answer_own(owner, from_shard, mail->own);
         return true;
     }
     struct owner_append *append = filling(owner, partition);
@@ -310,18 +327,20 @@ bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_ma
     append->publishers[index].session = mail->session;
     append->publishers[index].position = mail->position;
     append->publishers[index].shard = from_shard;
+    append->publishers[index].own = mail->own;
     return true;
 }
 
 static void answer(struct owner *owner, const struct owner_append *append, uint32_t index)
 {
-    if (append->publishers[index].session.generation == 0)
+    if (append->publishers[index].session.generation == 0 && append->publishers[index].own == NULL)
         return;
     const struct hub_mail mail = {
         .kind = HUB_MAIL_PUBLISH_ANSWER,
         .status = (uint8_t)append->append.results[index].status,
         .session = append->publishers[index].session,
         .position = append->publishers[index].position,
+        .own = append->publishers[index].own,
         .sequence = append->append.results[index].sequence,
     };
     hub_answer(owner->hub, append->publishers[index].shard, &mail);
@@ -430,6 +449,12 @@ static void tell_positions(struct owner *owner)
                 hub_post(owner->hub, shard, &mail, 0);
         }
     }
+}
+
+bool owner_is_idle(const struct owner *owner)
+{
+    return owner->appends_under_way == 0 && owner->waiting_count == 0 &&
+           !retained_writer_is_busy(owner->retained);
 }
 
 bool owner_step(struct owner *owner)

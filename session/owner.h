@@ -37,9 +37,10 @@ struct owner_append {
     struct owner *owner;
     struct owner_append *next;
     struct {
-        struct pool_handle session; /* generation 0: nobody waits */
+        struct pool_handle session; /* generation 0: nobody waits, unless it is the gateway's own */
         uint32_t position;
         uint32_t shard;
+        struct will *own;
     } publishers[BROKER_APPEND_MAX];
 };
 
@@ -91,6 +92,9 @@ void owner_read(struct owner *owner, struct late_read *read);
 /* Submits what was gathered, keeps the channels pulling, tells positions. True: more to do at once.
  */
 bool owner_step(struct owner *owner);
+
+/* No append is under way, and no retained value is on its way to the store. */
+bool owner_is_idle(const struct owner *owner);
 
 struct owner_partition *owner_partition(struct owner *owner, uint16_t partition);
 

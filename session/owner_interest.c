@@ -38,7 +38,8 @@ void owner_interest(struct owner *owner, struct interest_request *request, bool 
 {
     struct hub *hub = owner->hub;
     uint64_t shard_bit = 1ULL << request->from_shard;
-    for (uint32_t i = 0; i < request->count; i++) {
+    /* A shard alone is handed everything over. */
+    for (uint32_t i = 0; hub->shard->count > 1 && i < request->count; i++) {
         const struct interest_filter *filter = &request->filters[i];
         if (is_drop)
             drop(owner, filter, shard_bit);

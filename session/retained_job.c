@@ -127,7 +127,7 @@ static bool ask(struct hub *hub, struct session *session)
         .partition = read->partition,
         .pointer = read,
     };
-    hub_request(hub, hub_owner_of(hub, read->partition), &mail);
+    hub_request(hub, hub_owner_of(hub, read->partition), &mail, &read->room);
     return true;
 }
 

@@ -10,6 +10,7 @@
 
 #include "broker_client/broker.h"
 #include "core/pool.h"
+#include "session/hub_mail.h"
 
 struct owner;
 
@@ -17,6 +18,7 @@ enum { RETAINED_READ_RECORDS_MAX = BROKER_LIST_MAX, RETAINED_READ_BYTES_MAX = 1 
 
 struct retained_read {
     struct broker_list list;
+    struct outbox_mail room;
     struct pool_handle session;
     uint32_t from_shard;
     uint32_t serial; /* the asker's */

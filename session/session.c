@@ -14,6 +14,7 @@
 #include "session/resend.h"
 #include "session/retained_job.h"
 #include "session/session_store.h"
+#include "session/will.h"
 #include "session/window.h"
 
 struct client_key {
@@ -109,8 +110,7 @@ void session_destroy(struct hub *hub, struct session *session)
     heap_free(hub->heap, session->window);
     inbound_destroy(hub, session);
     session_store_destroy(hub, session);
-    if (session->will != NULL)
-        record_release(hub->heap, session->will);
+    will_destroy(hub, session->will);
     bool was_there = table_remove(&hub->sessions, session->hash, session);
     ps_assert(was_there);
     heap_free(hub->heap, session->client_id);
@@ -135,6 +135,30 @@ void starts_release(struct hub *hub, struct starts *starts)
 {
     if (starts != NULL && --starts->references == 0)
         heap_free(hub->heap, starts);
+}
+
+void session_forget_start(struct hub *hub, struct subscription *subscription)
+{
+    starts_release(hub, subscription->starts);
+    subscription->starts = NULL;
+    subscription->flags &= (uint8_t)~SUBSCRIPTION_RAISED;
+}
+
+bool session_is_past_starts(const struct hub *hub, const struct session *session)
+{
+    return session->cursors == NULL && hub->late_partitions == 0;
+}
+
+void session_forget_starts(struct hub *hub, struct session *session)
+{
+    bool is_due = (session->flags & SESSION_HAS_STARTS) && session->subscribe_jobs == 0 &&
+                  session_is_past_starts(hub, session);
+    if (!is_due)
+        return;
+    session->flags &= (uint8_t)~SESSION_HAS_STARTS;
+    struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session)
+        session_forget_start(hub, subscription);
 }
 
 struct subscription *session_subscription(const struct session *session,

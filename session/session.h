@@ -29,15 +29,17 @@ struct resend;
 struct retained_job;
 struct starts;
 struct stored_session;
+struct will;
 struct window;
 
 enum session_state { SESSION_OPENING, SESSION_ATTACHED, SESSION_SAVING };
 
 enum session_flags {
     SESSION_CLEAN = 1,
-    SESSION_IN_LATE = 2,     /* in the hub's list of sessions that can catch up */
-    SESSION_IN_RETRY = 4,    /* its connection waits for room in a mailbox */
-    SESSION_INBOUND_FULL = 8 /* its connection waits for answers to its publishes */
+    SESSION_IN_LATE = 2,      /* in the hub's list of sessions that can catch up */
+    SESSION_IN_RETRY = 4,     /* its connection waits for room in a mailbox */
+    SESSION_INBOUND_FULL = 8, /* its connection waits for answers to its publishes */
+    SESSION_HAS_STARTS = 16   /* subscriptions keep starts that it has not passed everywhere */
 };
 
 struct session {
@@ -53,17 +55,17 @@ struct session {
     struct retained_job *retained;
     struct resend *resend;
     struct opening *opening;
-    struct record *will;
+    struct will *will;
     uint64_t generation; /* of QoS 2 packet ids; never reused within the session */
+    uint64_t job;        /* the last fan-out that came to it */
     uint32_t subscription_count;
     uint32_t subscribe_jobs; /* SUBSCRIBEs whose SUBACK is due */
-    uint32_t job;            /* fan-out stamp */
     uint32_t next_late;
     uint32_t next_retry;
     uint16_t client_id_bytes;
     uint16_t next_packet_id; /* where the window goes on that is made next */
-    uint8_t job_qos;
-    uint8_t state; /* enum session_state */
+    uint8_t job_qos;         /* what that fan-out grants, or DELIVERY_DONE */
+    uint8_t state;           /* enum session_state */
     uint8_t flags;
 };
 
@@ -74,7 +76,10 @@ struct starts {
     uint64_t from[];  /* by partition; UINT64_MAX: not known yet, so nothing is delivered */
 };
 
-enum subscription_flags { SUBSCRIPTION_RETAINED_DUE = 1 };
+enum subscription_flags {
+    SUBSCRIPTION_RETAINED_DUE = 1,
+    SUBSCRIPTION_RAISED = 2 /* granted QoS 0 until its start, and more from there */
+};
 
 struct subscription {
     struct subscription *next_of_session;
@@ -119,18 +124,30 @@ struct subscription *session_subscribe(struct hub *hub, struct session *session,
 void session_unsubscribe(struct hub *hub, struct session *session,
                          struct subscription *subscription);
 
+/* The subscription holds for everything that can still come: the session has passed its start. */
+void session_forget_start(struct hub *hub, struct subscription *subscription);
+
+/* True when a start that every owner has answered can no longer matter to the session. */
+bool session_is_past_starts(const struct hub *hub, const struct session *session);
+
+/* Its last cursor ended: forgets what starts its subscriptions have kept, if it is past them. */
+void session_forget_starts(struct hub *hub, struct session *session);
+
 struct starts *starts_create(struct hub *hub, uint64_t from);
 void starts_release(struct hub *hub, struct starts *starts);
 
-/* False while a record of this partition and sequence (0: relayed) lies before the subscription's
- * start. */
-static inline bool subscription_covers(const struct subscription *subscription,
-                                       const struct record *record)
+/* The QoS that the subscription grants to a record of its topic (sequence 0: relayed), or -1 while
+ * the record lies before the subscription's start. */
+static inline int subscription_grants(const struct subscription *subscription,
+                                      const struct record *record)
 {
     if (subscription->starts == NULL)
-        return true;
+        return subscription->qos;
     uint64_t from = subscription->starts->from[record->partition];
-    return record->sequence == 0 ? from != UINT64_MAX : record->sequence >= from;
+    bool is_covered = record->sequence == 0 ? from != UINT64_MAX : record->sequence >= from;
+    if (is_covered)
+        return subscription->qos;
+    return subscription->flags & SUBSCRIPTION_RAISED ? 0 : -1;
 }
 
 #endif

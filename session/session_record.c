@@ -172,12 +172,13 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
     session->next_packet_id = wire_read_u16(&reader);
     if (wire_read_u16(&reader) != hub->partition_count || reader.fault != WIRE_FAULT_NONE)
         return -EBADMSG;
-    stored->positions = heap_alloc(hub->heap, hub->partition_count * sizeof(uint64_t));
-    if (stored->positions == NULL)
-        return -ENOMEM;
-    for (uint32_t p = 0; p < hub->partition_count; p++)
-        stored->positions[p] = wire_read_u64(&reader);
-    int status = decode_in_flight(hub, session, &reader);
+    int status = 0;
+    for (uint32_t p = 0; status == 0 && p < hub->partition_count; p++) {
+        if (!catch_up_start(hub, session, (uint16_t)p, wire_read_u64(&reader)))
+            status = -ENOMEM;
+    }
+    if (status == 0)
+        status = decode_in_flight(hub, session, &reader);
     if (status == 0)
         status = decode_inbound(hub, session, &reader);
     if (session->window != NULL)
@@ -245,8 +246,10 @@ void session_record_block_encode(const struct hub *hub, const struct session *se
         wire_write_u8(&writer, subscription->qos);
         wire_write_u8(&writer, subscription->flags);
         wire_write_u8(&writer, has_starts);
-        for (uint32_t p = 0; has_starts && p < hub->partition_count; p++)
-            wire_write_u64(&writer, subscription->starts->from[p]);
+        for (uint32_t p = 0; has_starts && p < hub->partition_count; p++) {
+            uint64_t from = subscription->starts->from[p];
+            wire_write_u64(&writer, from == UINT64_MAX ? 0 : from);
+        }
         wire_write_prefixed(&writer, subscription->filter->text, subscription->filter->bytes);
         count++;
     }

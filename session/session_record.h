@@ -17,7 +17,7 @@ size_t session_record_own_bytes(const struct hub *hub, const struct session *ses
 void session_record_own_encode(const struct hub *hub, const struct session *session, void *out,
                                size_t bytes);
 
-/* Fills the session from its own record: number, positions, window, open ids. 0, -EBADMSG, -ENOMEM.
+/* Fills the session from its own record: number, cursors, window, open ids. 0, -EBADMSG, -ENOMEM.
  */
 int session_record_own_decode(struct hub *hub, struct session *session, const void *bytes,
                               size_t count);

@@ -45,13 +45,16 @@ static struct store_operation *create(struct hub *hub, struct session *session,
         return NULL;
     operation->hub = hub;
     operation->kind = kind;
-    operation->session = session->handle;
+    if (session != NULL)
+        operation->session = session->handle;
+    hub->store_count++;
     return operation;
 }
 
 static void destroy(struct store_operation *operation)
 {
     struct heap *heap = operation->hub->heap;
+    operation->hub->store_count--;
     for (uint32_t i = 0; i < operation->memory_count; i++)
         heap_free(heap, operation->memory[i]);
     heap_free(heap, operation);
@@ -107,8 +110,7 @@ void session_store_abort(struct hub *hub)
     hub->store_last = NULL;
 }
 
-/* "o" own, "f" filters, "w" will; then the client id; a block's key goes on with a zero and its
- * number. */
+/* "o" own, "f" filters; then the client id; a block's key goes on with a zero and its number. */
 static uint32_t write_key(const struct session *session, char kind, char *out)
 {
     out[0] = kind;
@@ -214,7 +216,6 @@ void session_store_destroy(struct hub *hub, struct session *session)
 {
     if (session->stored == NULL)
         return;
-    heap_free(hub->heap, session->stored->positions);
     heap_free(hub->heap, session->stored->marked);
     heap_free(hub->heap, session->stored);
     session->stored = NULL;
@@ -335,33 +336,28 @@ void session_store_delete(struct hub *hub, struct session *session)
         delete_keys(hub, session, session->stored->block_count);
 }
 
-void session_store_put_will(struct hub *hub, struct session *session, session_store_done *on_done,
-                            void *context)
+void session_store_put(struct hub *hub, struct session *session, const char *key,
+                       uint32_t key_bytes, const void *value, size_t value_bytes,
+                       session_store_done *on_done)
 {
-    char key[KEY_BYTES_MAX];
     struct store_operation *operation = create_commit(hub, session);
-    size_t bytes = record_encoded_bytes(session->will);
-    void *value = operation == NULL ? NULL
-                                    : add_write(operation, BROKER_PUT, key,
-                                                write_key(session, 'w', key), bytes, 0);
-    if (value == NULL) {
+    void *room =
+        operation == NULL ? NULL : add_write(operation, BROKER_PUT, key, key_bytes, value_bytes, 0);
+    if (room == NULL) {
         if (operation != NULL)
             destroy(operation);
-        fail(hub, session, on_done, context);
+        fail(hub, session, on_done, NULL);
         return;
     }
-    record_encode(session->will, 0, value, bytes);
+    memcpy(room, value, value_bytes);
     operation->on_done = on_done;
-    operation->context = context;
     ask(operation);
 }
 
-void session_store_delete_will(struct hub *hub, struct session *session)
+void session_store_remove(struct hub *hub, const char *key, uint32_t key_bytes)
 {
-    char key[KEY_BYTES_MAX];
-    struct store_operation *operation = create_commit(hub, session);
-    if (operation == NULL ||
-        add_write(operation, BROKER_DELETE, key, write_key(session, 'w', key), 0, 0) == NULL) {
+    struct store_operation *operation = create_commit(hub, NULL);
+    if (operation == NULL || add_write(operation, BROKER_DELETE, key, key_bytes, 0, 0) == NULL) {
         if (operation != NULL)
             destroy(operation);
         hub->counters.store_failures++;

@@ -12,6 +12,7 @@
 #define PENSTOCK_SESSION_SESSION_STORE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "broker_client/record.h"
@@ -25,8 +26,7 @@ enum { SESSION_STORE_FORMAT = 1, SESSION_STORE_BLOCK_FILTERS = 64 };
 struct stored_session {
     struct record_id number;
     uint64_t epoch;
-    uint64_t *positions; /* by partition, as loaded; NULL once they are cursors */
-    uint8_t *marked;     /* a byte per block: waits to be written */
+    uint8_t *marked; /* a byte per block: waits to be written */
     uint32_t marked_capacity;
     uint16_t block_count; /* blocks that may exist */
     uint16_t last_filled; /* filters that were put into the last block */
@@ -38,8 +38,8 @@ typedef void session_store_done(struct hub *hub, struct session *session, void *
 /* What a CONNECT finds. */
 enum session_store_found {
     SESSION_STORE_ABSENT,
-    SESSION_STORE_LOADED, /* the session has what was stored: subscriptions without interest,
-                             window, ids */
+    SESSION_STORE_LOADED, /* the session has what was stored: subscriptions without interest, a
+                             cursor in every partition, window, ids */
     SESSION_STORE_FAILED
 };
 
@@ -69,10 +69,12 @@ void session_store_save(struct hub *hub, struct session *session, session_store_
 /* Deletes everything that is stored of this session; nobody waits for it. */
 void session_store_delete(struct hub *hub, struct session *session);
 
-/* Wills: put before CONNACK, deleted when published or no longer wanted. */
-void session_store_put_will(struct hub *hub, struct session *session, session_store_done *on_done,
-                            void *context);
-void session_store_delete_will(struct hub *hub, struct session *session);
+/* One key of somebody else's (a will's): put on behalf of a session, which on_done is told of, or
+ * removed, with nobody waiting. Key and value are copied. */
+void session_store_put(struct hub *hub, struct session *session, const char *key,
+                       uint32_t key_bytes, const void *value, size_t value_bytes,
+                       session_store_done *on_done);
+void session_store_remove(struct hub *hub, const char *key, uint32_t key_bytes);
 
 /* The memory of session->stored. */
 void session_store_destroy(struct hub *hub, struct session *session);

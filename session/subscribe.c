@@ -11,6 +11,7 @@
 #include "core/heap.h"
 #include "net/mqtt_encode.h"
 #include "net/mqtt_topic.h"
+#include "session/catch_up.h"
 #include "session/hub.h"
 #include "session/interest.h"
 #include "session/retained_job.h"
@@ -32,6 +33,9 @@ struct subscribe_job {
 
 static void destroy(struct hub *hub, struct subscribe_job *job)
 {
+    struct session *session = session_get(hub, job->session);
+    if (session != NULL)
+        session->subscribe_jobs--;
     for (uint32_t i = 0; i < job->count; i++) {
         if (job->filters[i] != NULL)
             filter_release(&hub->index, job->filters[i]);
@@ -59,6 +63,7 @@ static struct subscribe_job *create(struct hub *hub, struct session *session, ui
         heap_free(hub->heap, job);
         return NULL;
     }
+    session->subscribe_jobs++;
     return job;
 }
 
@@ -86,17 +91,34 @@ static void send_suback(struct hub *hub, struct session *session, const struct s
         mqtt_encode_suback(&suback, level, out);
 }
 
+/* Where the session has passed the start already it need not be kept. */
+static void settle_start(struct hub *hub, struct session *session, const struct subscribe_job *job,
+                         struct subscription *subscription)
+{
+    if (subscription->starts != job->starts)
+        return;
+    if (session_is_past_starts(hub, session))
+        session_forget_start(hub, subscription);
+    else
+        session->flags |= SESSION_HAS_STARTS;
+}
+
 static void finish(struct hub *hub, struct subscribe_job *job)
 {
     struct session *session = session_of(hub, job);
-    if (session != NULL) {
+    if (session != NULL)
         send_suback(hub, session, job);
-        for (uint32_t i = 0; i < job->count; i++) {
-            if (job->filters[i] == NULL)
-                continue;
-            retained_job_add(hub, session, job->filters[i], job->starts, job->codes[i]);
-            sys_topics_greet(hub, session, job->filters[i]);
-        }
+    for (uint32_t i = 0; session != NULL && i < job->count; i++) {
+        struct filter *filter = job->filters[i];
+        struct subscription *subscription =
+            filter == NULL ? NULL : session_subscription(session, filter);
+        if (subscription == NULL)
+            continue; /* refused, or unsubscribed meanwhile */
+        settle_start(hub, session, job, subscription);
+        if (job->codes[i] == MQTT_SUBACK_FAILURE)
+            continue;
+        retained_job_add(hub, session, filter, job->starts, job->codes[i]);
+        sys_topics_greet(hub, session, filter);
     }
     destroy(hub, job);
 }
@@ -148,10 +170,12 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
     struct subscription *subscription = session_subscription(session, filter);
     bool is_durable = session->stored != NULL && !session_is_clean(session);
     if (subscription != NULL) {
-        /* The older start stays, but for one that granted only QoS 0 until now. */
+        /* The older start stays, but for one that granted only QoS 0 until now; it goes on at that
+         * until the new start. */
         if (subscription->qos == 0 && wanted->qos != 0) {
             starts_release(hub, subscription->starts);
             subscription->starts = job->starts;
+            subscription->flags |= SUBSCRIPTION_RAISED;
             job->starts->references++;
         }
         subscription->qos = wanted->qos;
@@ -169,6 +193,7 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
         filter_release(&hub->index, filter);
         return MQTT_SUBACK_FAILURE;
     }
+    catch_up_on_subscribed(hub, session);
     subscription->block = block;
     filter_retain(filter); /* the job's own reference */
     *out_filter = filter;
