@@ -75,7 +75,8 @@ void sim_world_advance(struct sim_world *world, uint64_t now_ns);
  * nothing is on its way. */
 uint64_t sim_next_event_ns(const struct sim_world *world);
 
-/* True when this ring's next ring_wait would give an event, or end for a wake. */
+/* True when this ring's next ring_wait has an event to give (which event_late may still hold back),
+ * or would end for a wake. */
 bool sim_ring_has_event(const struct ring *ring);
 
 /* Streams that an end still holds; 0 when everything was closed. For leak checks. */
