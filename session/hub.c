@@ -566,6 +566,8 @@ static void discard(struct hub *hub, const struct hub_mail *mail)
     case HUB_MAIL_INTEREST_ANSWER:
     case HUB_MAIL_INTEREST_DROP:
     case HUB_MAIL_INTEREST_DROPPED:
+        interest_discard(hub, mail->pointer);
+        return;
     case HUB_MAIL_READ:
     case HUB_MAIL_READ_ANSWER:
     case HUB_MAIL_RETAINED:
@@ -597,6 +599,7 @@ void hub_destroy(struct hub *hub)
 {
     if (hub == NULL)
         return;
+    hub->is_ending = true;
     delivery_abort(hub);
     net_destroy(hub->net);
     destroy_sessions(hub);

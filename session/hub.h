@@ -147,6 +147,7 @@ struct hub {
     struct store_operation *store_first; /* refused by the broker's full queue */
     struct store_operation *store_last;
     uint32_t store_count;      /* reads and writes of sessions under way, these included */
+    bool is_ending;            /* hub_destroy: nobody is told anything any more */
     bool wants_turn;           /* something was asked of the broker after its step */
     struct sys_publisher *sys; /* shared; NULL: no $SYS */
     uint64_t sys_due_ns;

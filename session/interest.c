@@ -128,9 +128,17 @@ static void on_dropped(struct hub *hub, struct interest_request *request)
 
 void interest_drop(struct hub *hub, const struct filter *filter)
 {
+    if (hub->is_ending)
+        return;
     struct interest_request *request = interest_create(hub, &filter, 1);
     if (request == NULL)
         return;
     request->on_done = on_dropped;
     interest_send(hub, request, true);
+}
+
+void interest_discard(struct hub *hub, struct interest_request *request)
+{
+    if (--request->waiting == 0)
+        interest_destroy(hub, request);
 }

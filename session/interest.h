@@ -55,6 +55,9 @@ void interest_destroy(struct hub *hub, struct interest_request *request);
  * the owner then hands over what nobody takes. */
 void interest_drop(struct hub *hub, const struct filter *filter);
 
+/* A mail with this request, or with its answer, will reach nobody any more: the gateway ends. */
+void interest_discard(struct hub *hub, struct interest_request *request);
+
 /* An answer came from an owner. */
 void interest_on_answer(struct hub *hub, struct interest_request *request, uint32_t owner);
 
