@@ -1,0 +1,102 @@
+"""The gateway's program as an operator calls it: run to its end, or started and watched. For tests of the
+command line; those of a running gateway use daemon.py."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+SECONDS_MAX = 30
+PROGRAM = os.path.abspath(sys.argv[sys.argv.index("--program") + 1])
+SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
+
+
+def run(*arguments, before=(), **options):
+    """The program with these arguments, to its end. `before`: words that start it, such as setarch."""
+    options.setdefault("stdin", subprocess.DEVNULL)
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    done = subprocess.run([*before, PROGRAM, *arguments], timeout=SECONDS_MAX, check=False, text=True,
+                          errors="replace", **options)
+    assert not SANITIZER.search(done.stderr or ""), done.stderr
+    return done
+
+
+def refused(*arguments, **options):
+    """The error of a start that must fail: status 2, and one line on standard error."""
+    done = run(*arguments, **options)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, f"status {done.returncode} of {arguments}: {done.stderr}"
+    assert len(lines) == 1, f"{len(lines)} lines of {arguments}: {done.stderr}"
+    match = re.fullmatch(r'ts=\S+ level=fatal event=\w+ error="([^"]*)"', lines[0])
+    assert match, lines[0]
+    return match[1]
+
+
+def file_with(text):
+    """A file that lives as long as what is returned."""
+    file = tempfile.NamedTemporaryFile("w", suffix=".conf")
+    file.write(text)
+    file.flush()
+    return file
+
+
+class Running:
+    """A gateway that was started with exactly these arguments; use as a context."""
+
+    def __init__(self, *arguments, before=(), **options):
+        self.lines = []
+        self.change = threading.Condition()
+        self.process = subprocess.Popen([*before, PROGRAM, *arguments], stdin=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True, errors="replace", **options)
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.change:
+                self.lines.append(line.rstrip("\n"))
+                self.change.notify_all()
+        with self.change:
+            self.lines.append(None)
+            self.change.notify_all()
+
+    def wait_for(self, pattern, start=0):
+        """Match of the first line from number `start` on."""
+        def look():
+            for line in self.lines[start:]:
+                match = line is not None and re.search(pattern, line)
+                if match:
+                    return match
+            return None in self.lines[start:]
+
+        with self.change:
+            found = self.change.wait_for(look, SECONDS_MAX)
+        assert found and found is not True, f"no line with {pattern}:\n" + self.log()
+        return found
+
+    def log(self):
+        return "\n".join(line for line in self.lines if line is not None)
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self):
+        """The exit status."""
+        status = self.process.wait(SECONDS_MAX)
+        self.reader.join(SECONDS_MAX)
+        assert not SANITIZER.search(self.log()), self.log()
+        return status
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL if kind else signal.SIGTERM)
+        status = self.process.wait(SECONDS_MAX)
+        self.reader.join(SECONDS_MAX)
+        assert kind or status == 0, f"status {status}:\n" + self.log()
