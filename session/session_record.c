@@ -122,8 +122,9 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
         uint8_t state = wire_read_u8(reader);
         uint8_t qos = wire_read_u8(reader);
         uint64_t sequence = wire_read_u64(reader);
-        bool is_valid = reader->fault == WIRE_FAULT_NONE && packet_id != 0 &&
-                        (state == WINDOW_PUBLISHED || state == WINDOW_RELEASED) &&
+        bool is_in_flight = (state == WINDOW_PUBLISHED && (qos == 1 || qos == 2)) ||
+                            (state == WINDOW_RELEASED && qos == 2);
+        bool is_valid = reader->fault == WIRE_FAULT_NONE && packet_id != 0 && is_in_flight &&
                         partition < hub->partition_count && sequence != 0 &&
                         window_find(session->window, packet_id) == NULL;
         if (!is_valid)
@@ -144,11 +145,13 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
 static int decode_inbound(struct hub *hub, struct session *session, struct wire_reader *reader)
 {
     uint32_t count = wire_read_u32(reader);
+    uint16_t last_packet_id = 0; /* they stand in ascending order */
     for (uint32_t i = 0; i < count; i++) {
         uint16_t packet_id = wire_read_u16(reader);
         uint64_t generation = wire_read_u64(reader);
-        if (reader->fault != WIRE_FAULT_NONE || packet_id == 0 || generation == 0)
+        if (reader->fault != WIRE_FAULT_NONE || packet_id <= last_packet_id || generation == 0)
             return -EBADMSG;
+        last_packet_id = packet_id;
         if (!inbound_open(hub, session, packet_id, generation))
             return -ENOMEM;
     }
@@ -183,7 +186,8 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
         status = decode_inbound(hub, session, &reader);
     if (session->window != NULL)
         session->window->next_packet_id = session->next_packet_id;
-    return status == 0 && reader.fault != WIRE_FAULT_NONE ? -EBADMSG : status;
+    bool is_whole = reader.fault == WIRE_FAULT_NONE && wire_reader_left(&reader) == 0;
+    return status == 0 && !is_whole ? -EBADMSG : status;
 }
 
 int session_record_own_blocks(const void *bytes, size_t count, uint16_t *out_blocks)
@@ -275,13 +279,15 @@ static int decode_filter(struct hub *hub, struct session *session, uint16_t bloc
     int status = reader->fault != WIRE_FAULT_NONE || qos > 2 ? -EBADMSG : 0;
     if (status == 0)
         status = filter_acquire(&hub->index, (const char *)text, text_bytes, &filter);
-    if (status == 0) {
+    const struct subscription *known = status == 0 ? session_subscription(session, filter) : NULL;
+    if (status == 0 && known == NULL) {
         subscription = session_subscribe(hub, session, filter, starts, qos);
-        if (subscription == NULL) {
-            filter_release(&hub->index, filter);
-            status = -ENOMEM;
-        }
-    }
+        status = subscription == NULL ? -ENOMEM : 0;
+    } else if (known != NULL && known->block == block) {
+        status = -EBADMSG;
+    } /* in another block: it went from one to the other, and a crash left it in both */
+    if (filter != NULL && subscription == NULL)
+        filter_release(&hub->index, filter);
     starts_release(hub, starts);
     if (subscription != NULL) {
         subscription->block = block;
@@ -302,5 +308,5 @@ int session_record_block_decode(struct hub *hub, struct session *session, uint16
     int status = reader.fault == WIRE_FAULT_NONE ? 0 : -EBADMSG;
     for (uint32_t i = 0; status == 0 && i < filters; i++)
         status = decode_filter(hub, session, block, &reader);
-    return status;
+    return status == 0 && wire_reader_left(&reader) != 0 ? -EBADMSG : status;
 }
