@@ -126,11 +126,12 @@ struct broker_write {
     struct broker_bytes value;
     uint64_t expected_revision; /* BROKER_ANY_REVISION: whatever there is; 0: only if absent */
     uint64_t time_to_live_ms;   /* 0: for ever */
-    uint64_t revision;          /* answer */
+    uint64_t revision;          /* answer; 0: there was nothing to delete */
 };
 
-/* Several writes, in one commit where broker_is_atomic(), else in order. With a guard nothing is
- * written unless that key has that revision. Keys and values must live until on_done. */
+/* Several writes, each of another key, in one commit where broker_is_atomic(), else in order. With
+ * a guard nothing is written unless that key has that revision (0: is absent). Keys and values must
+ * live until on_done. */
 struct broker_commit {
     struct broker_request request;
     void (*on_done)(struct broker_commit *commit);
@@ -163,14 +164,17 @@ struct broker_list {
 };
 
 /* Every change of a key that begins with `prefix` with a revision above `after_revision`, until
- * broker_cancel. Of several changes of one key, only the last need be told. */
+ * broker_cancel, in the order of revisions. Of several changes of one key, only the last need be
+ * told. A driver keeps deletions for a bounded while: a watch that begins before that is gapped,
+ * and its caller lists the keys to learn which have gone. One that is under way misses none. */
 struct broker_watch {
     struct broker_request request;
     void (*on_change)(struct broker_watch *watch, const struct broker_entry *entry,
                       bool is_deleted);
     void (*on_done)(struct broker_watch *watch); /* after broker_cancel */
     struct broker_bytes prefix;
-    uint64_t after_revision;
+    uint64_t after_revision; /* 0: everything that there is */
+    bool is_gapped; /* answer, before the first on_change: deletions may have been forgotten */
 };
 
 #endif

@@ -1,377 +1,428 @@
-/* Interim assembly of the memory driver over its partition logs, until the whole one lands. */
+/*
+ * The memory driver: a handle's entry points and its turn; see memory.h. What is shared is in
+ * memory_store.c, what concerns one partition in memory_partition.c.
+ *
+ * A turn:
+ *   1. answers that are ready (cancelled requests)
+ *   2. partitions that are due: trim, feed the channel, commit appends, feed the channel
+ *   3. requests in the order they came: keys, tails, reads
+ *   4. watches
+ *   5. retention, and keys that have expired
+ * Each step does a bounded amount; the turn says so when something is left.
+ */
 #include "broker_client/memory.h"
 
-#include <pthread.h>
-
-#include "broker_client/broker_driver.h"
 #include "core/base.h"
 #include "core/heap.h"
-#include "memory_log_internal.h"
+#include "memory_handle_internal.h"
 
-struct entry {
-    uint64_t revision;
-    uint64_t expires_ms;
-    uint32_t key_bytes;
-    uint32_t value_bytes;
-    unsigned char bytes[];
+enum {
+    TURN_WORK_MAX = 20000, /* of requests in one turn, in steps of some 10 ns */
+    WORK_PER_REQUEST = 10,
+    WORK_PER_KEY = 50,
+    WATCH_ROUNDS_MAX = 8 /* of one watch in one turn */
 };
-struct memory_store {
-    struct memory_store_config config;
-    struct heap *heap;
-    pthread_mutex_t mutex;
-    struct entry **entries;
-    uint64_t count, capacity, revision;
-    _Atomic uint64_t bytes;
-};
-struct memory_broker {
-    struct broker broker;
-    struct memory_store *store;
-    struct memory_log_account account;
-    struct memory_log *logs;
-    struct broker_pull **channels;
-    struct broker_queue queue;
-    struct memory_log_scratch scratch;
-    uint64_t wall_ms;
-    uint64_t told_bytes;
-};
-static int compare(const void *a, uint32_t an, const void *b, uint32_t bn)
+
+static int push_request(struct broker *broker, struct broker_request *request)
 {
-    int order = memcmp(a, b, an < bn ? an : bn);
-    return order != 0 ? order : (an > bn) - (an < bn);
-}
-static uint64_t lower(struct memory_store *s, const void *key, uint32_t n)
-{
-    uint64_t low = 0, high = s->count;
-    while (low < high) {
-        uint64_t mid = (low + high) / 2;
-        if (compare(s->entries[mid]->bytes, s->entries[mid]->key_bytes, key, n) < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-static struct entry *find(struct memory_store *s, struct broker_bytes key, uint64_t *at)
-{
-    *at = lower(s, key.bytes, key.count);
-    if (*at < s->count &&
-        compare(s->entries[*at]->bytes, s->entries[*at]->key_bytes, key.bytes, key.count) == 0)
-        return s->entries[*at];
-    return NULL;
-}
-static struct memory_log *log_of(struct memory_broker *b, uint16_t partition)
-{
-    return &b->logs[partition / b->broker.options.shard_count];
-}
-static int push(struct broker *broker, struct broker_request *request)
-{
-    struct memory_broker *b = (struct memory_broker *)broker;
-    if (b->queue.count >= 1024)
+    struct memory_handle *handle = memory_handle_of(broker);
+    if (handle->taken_count >= handle->store->config.requests_max)
         return -EAGAIN;
-    broker_queue_push(&b->queue, request);
+    handle->taken_count++;
+    broker_queue_push(&handle->requests, request);
     return 0;
 }
-static int do_append(struct broker *b, struct broker_append *r)
+
+static int append(struct broker *broker, struct broker_append *request)
 {
-    return push(b, &r->request);
+    return memory_partition_append(memory_handle_of(broker), request);
 }
-static int do_channel(struct broker *b, struct broker_tail *r)
+
+/* One gateway alone has nobody to relay to. */
+static int relay(struct broker *broker, uint16_t partition, struct record *const *records,
+                 uint16_t count)
 {
-    return push(b, &r->request);
-}
-static int do_tail(struct broker *b, struct broker_tail *r)
-{
-    return push(b, &r->request);
-}
-static int do_get(struct broker *b, struct broker_get *r)
-{
-    return push(b, &r->request);
-}
-static int do_commit(struct broker *b, struct broker_commit *r)
-{
-    return push(b, &r->request);
-}
-static int do_list(struct broker *b, struct broker_list *r)
-{
-    return push(b, &r->request);
-}
-static int do_watch(struct broker *b, struct broker_watch *r)
-{
-    (void)b;
-    (void)r;
-    return -EAGAIN;
-}
-static int do_relay(struct broker *b, uint16_t p, struct record *const *r, uint16_t n)
-{
-    (void)p;
-    (void)r;
-    b->counters.relayed_records += n;
+    (void)partition;
+    (void)records;
+    broker->counters.relayed_records += count;
     return 0;
 }
-static int do_pull(struct broker *broker, struct broker_pull *pull)
+
+static int channel_set(struct broker *broker, struct broker_tail *request)
 {
-    struct memory_broker *b = (struct memory_broker *)broker;
-    if (!pull->wait)
-        return push(broker, &pull->request);
-    struct broker_pull **slot = &b->channels[pull->partition / broker->options.shard_count];
-    if (*slot != NULL)
+    return push_request(broker, &request->request);
+}
+
+static int pull(struct broker *broker, struct broker_pull *request)
+{
+    if (request->wait)
+        return memory_partition_channel(memory_handle_of(broker), request);
+    return push_request(broker, &request->request);
+}
+
+static int tail(struct broker *broker, struct broker_tail *request)
+{
+    return push_request(broker, &request->request);
+}
+
+static int trim(struct broker *broker, uint16_t partition, uint64_t below)
+{
+    struct memory_handle *handle = memory_handle_of(broker);
+    memory_partition_trim(handle, memory_partition_of(handle, partition), below);
+    return 0;
+}
+
+static int get(struct broker *broker, struct broker_get *request)
+{
+    return push_request(broker, &request->request);
+}
+
+static int commit(struct broker *broker, struct broker_commit *request)
+{
+    return push_request(broker, &request->request);
+}
+
+static int list(struct broker *broker, struct broker_list *request)
+{
+    return push_request(broker, &request->request);
+}
+
+static int watch(struct broker *broker, struct broker_watch *request)
+{
+    struct memory_handle *handle = memory_handle_of(broker);
+    if (handle->watch_count == handle->store->config.watches_max)
         return -EAGAIN;
-    *slot = pull;
+    struct memory_watch *watch = heap_zalloc(broker->options.heap, sizeof(*watch));
+    if (watch == NULL)
+        return -ENOMEM;
+    watch->watch = request;
+    watch->next = handle->watches;
+    handle->watches = watch;
+    handle->watch_count++;
+    handle->watched_revision = 0; /* nothing is known of this one yet */
+    memory_store_watch(handle->store, broker->options.shard_index, watch);
     return 0;
 }
-static int do_trim(struct broker *b, uint16_t p, uint64_t below)
+
+static int control_send(struct broker *broker, const char *gateway, struct broker_bytes message)
 {
-    (void)b;
-    (void)p;
-    (void)below;
-    return 0;
-}
-static void do_cancel(struct broker *b, struct broker_request *r)
-{
-    (void)b;
-    (void)r;
-}
-static int do_control(struct broker *b, const char *g, struct broker_bytes m)
-{
-    (void)b;
-    (void)g;
-    (void)m;
+    (void)broker;
+    (void)gateway;
+    (void)message;
     return -ENETUNREACH;
 }
-static int do_lease(struct broker *b, uint64_t t)
+
+/* Nobody else could take the lease. */
+static int lease_refresh(struct broker *broker, uint64_t time_to_live_ms)
 {
-    (void)b;
-    (void)t;
+    (void)broker;
+    (void)time_to_live_ms;
     return 0;
 }
-static void run_append(struct memory_broker *b, struct broker_append *append)
+
+static bool cancel_channel(struct memory_handle *handle, struct broker_request *request)
 {
-    for (uint16_t i = 0; i < append->count; i++) {
-        struct memory_log *log = log_of(b, append->partition);
-        if (memory_log_append(log, record_acquire(append->records[i])) != 0) {
-            record_release(b->broker.options.heap, append->records[i]);
-            append->results[i] = (struct broker_result){BROKER_UNKNOWN, 0};
-            continue;
-        }
-        append->results[i] = (struct broker_result){BROKER_OK, memory_log_tail(log)};
-        b->broker.counters.appended_records++;
-    }
+    struct broker_pull *waiting = ps_container_of(request, struct broker_pull, request);
+    struct memory_partition *partition = memory_partition_of(handle, waiting->partition);
+    if (partition->channel != waiting)
+        return false;
+    partition->channel = NULL;
+    return true;
 }
-static void run_commit(struct memory_broker *b, struct broker_commit *c)
+
+/* A watch's own memory goes in the next turn: this may be called while it is being told. */
+static bool cancel_watch(struct memory_handle *handle, struct broker_request *request)
 {
-    struct memory_store *s = b->store;
-    pthread_mutex_lock(&s->mutex);
-    c->status = BROKER_OK;
-    for (uint16_t i = 0; i < c->count; i++) {
-        struct broker_write *w = &c->writes[i];
-        uint64_t at = 0;
-        struct entry *old = find(s, w->key, &at);
-        w->revision = ++s->revision;
-        if (w->kind == BROKER_DELETE) {
-            if (old != NULL) {
-                heap_free(b->broker.options.heap, old);
-                memmove(&s->entries[at], &s->entries[at + 1], (s->count - at - 1) * sizeof(void *));
-                s->count--;
-            }
+    for (struct memory_watch *watch = handle->watches; watch != NULL; watch = watch->next) {
+        if (&watch->watch->request != request || watch->is_ended)
             continue;
-        }
-        struct entry *e =
-            heap_alloc(b->broker.options.heap, sizeof(*e) + w->key.count + w->value.count);
-        if (e == NULL) {
-            c->status = BROKER_FULL;
-            break;
-        }
-        *e = (struct entry){.revision = w->revision,
-                            .key_bytes = w->key.count,
-                            .value_bytes = w->value.count,
-                            .expires_ms = w->time_to_live_ms ? b->wall_ms + w->time_to_live_ms : 0};
-        memcpy(e->bytes, w->key.bytes, w->key.count);
-        if (w->value.count)
-            memcpy(e->bytes + w->key.count, w->value.bytes, w->value.count);
-        if (old != NULL) {
-            heap_free(b->broker.options.heap, old);
-            s->entries[at] = e;
-            continue;
-        }
-        if (s->count == s->capacity) {
-            s->capacity = s->capacity ? s->capacity * 2 : 64;
-            s->entries =
-                heap_realloc(b->broker.options.heap, s->entries, s->capacity * sizeof(void *));
-        }
-        memmove(&s->entries[at + 1], &s->entries[at], (s->count - at) * sizeof(void *));
-        s->entries[at] = e;
-        s->count++;
+        watch->is_ended = true;
+        handle->watch_count--;
+        memory_store_unwatch(handle->store, handle->broker.options.shard_index, watch);
+        return true;
     }
-    pthread_mutex_unlock(&s->mutex);
+    return false;
 }
-static void run(struct memory_broker *b, struct broker_request *request)
+
+static void cancel(struct broker *broker, struct broker_request *request)
 {
-    struct memory_store *s = b->store;
+    struct memory_handle *handle = memory_handle_of(broker);
     switch ((enum broker_request_kind)request->kind) {
     case BROKER_REQUEST_APPEND:
-        run_append(b, (struct broker_append *)request);
+        /* Fills in the results itself: some of its records may be committed. */
+        if (!memory_partition_cancel_append(
+                handle, ps_container_of(request, struct broker_append, request)))
+            return;
+        handle->taken_count--;
+        broker_queue_push(&handle->answered, request);
+        return;
+    case BROKER_REQUEST_PULL:
+        if (cancel_channel(handle, request))
+            break;
+        /* fall through */
+    case BROKER_REQUEST_TAIL:
+    case BROKER_REQUEST_CHANNEL_SET:
+    case BROKER_REQUEST_GET:
+    case BROKER_REQUEST_COMMIT:
+    case BROKER_REQUEST_LIST:
+        if (!broker_queue_remove(&handle->requests, request))
+            return;
+        handle->taken_count--;
         break;
+    case BROKER_REQUEST_WATCH:
+        if (!cancel_watch(handle, request))
+            return;
+        break;
+    }
+    broker_request_set_cancelled(request);
+    broker_queue_push(&handle->answered, request);
+}
+
+/* Calls back what was answered before; what callbacks add waits for the next turn. */
+static void finish_answered(struct memory_handle *handle)
+{
+    for (uint32_t left = handle->answered.count; left > 0; left--)
+        broker_request_finish(broker_queue_pop(&handle->answered));
+}
+
+static void turn_partitions(struct memory_handle *handle, struct memory_turn *turn)
+{
+    if (handle->due_count == 0)
+        return;
+    uint32_t count = handle->partition_count;
+    handle->partition_first = (handle->partition_first + 1) % count;
+    for (uint32_t step = 0; step < count && turn->records_left > 0; step++) {
+        struct memory_partition *partition =
+            &handle->partitions[(handle->partition_first + step) % count];
+        if (partition->is_due)
+            memory_partition_turn(handle, partition, turn);
+    }
+}
+
+/* Calls back, then lets go of the entries that the answer borrowed. */
+static void finish_held(struct memory_handle *handle, struct broker_request *request,
+                        struct memory_entry **held, uint32_t count)
+{
+    broker_request_finish(request);
+    for (uint32_t index = 0; index < count; index++)
+        memory_entry_release(handle->broker.options.heap, held[index]);
+}
+
+_Static_assert(BROKER_LIST_MAX <= BROKER_KEYS_MAX, "one array serves gets and lists");
+
+/* Answers a request and takes what it cost off *work_left. */
+static void run_request(struct memory_handle *handle, struct broker_request *request,
+                        uint32_t *work_left)
+{
+    struct memory_store *store = handle->store;
+    struct memory_entry *held[BROKER_KEYS_MAX];
+    uint32_t held_count = 0;
+    uint32_t work = WORK_PER_REQUEST;
+    switch ((enum broker_request_kind)request->kind) {
     case BROKER_REQUEST_PULL: {
-        uint32_t work = 1 << 30;
-        struct broker_pull *pull = (struct broker_pull *)request;
-        memory_log_read(log_of(b, pull->partition), pull, false, &b->scratch, &work);
+        struct broker_pull *pull = ps_container_of(request, struct broker_pull, request);
+        memory_log_read(&memory_partition_of(handle, pull->partition)->log, pull, false,
+                        &handle->scratch, work_left);
         break;
     }
     case BROKER_REQUEST_TAIL:
     case BROKER_REQUEST_CHANNEL_SET: {
-        struct broker_tail *tail = (struct broker_tail *)request;
+        struct broker_tail *tail = ps_container_of(request, struct broker_tail, request);
         tail->status = BROKER_OK;
-        tail->tail = memory_log_tail(log_of(b, tail->partition));
+        tail->tail =
+            atomic_load_explicit(memory_store_tail(store, tail->partition), memory_order_acquire);
         break;
     }
-    case BROKER_REQUEST_COMMIT:
-        run_commit(b, (struct broker_commit *)request);
-        break;
     case BROKER_REQUEST_GET: {
-        struct broker_get *get = (struct broker_get *)request;
-        pthread_mutex_lock(&s->mutex);
-        for (uint16_t i = 0; i < get->count; i++) {
-            uint64_t at = 0;
-            struct entry *e = find(s, get->keys[i], &at);
-            if (e != NULL && e->expires_ms && e->expires_ms <= b->wall_ms)
-                e = NULL;
-            get->values[i] =
-                e == NULL ? (struct broker_value){.status = BROKER_NOT_FOUND}
-                          : (struct broker_value){
-                                BROKER_OK, e->revision, {e->bytes + e->key_bytes, e->value_bytes}};
-        }
-        broker_request_finish(request);
-        pthread_mutex_unlock(&s->mutex);
-        return;
+        struct broker_get *get = ps_container_of(request, struct broker_get, request);
+        held_count = memory_store_get(store, get, handle->wall_ms, held);
+        work += get->count * WORK_PER_KEY;
+        break;
+    }
+    case BROKER_REQUEST_COMMIT: {
+        struct broker_commit *commit = ps_container_of(request, struct broker_commit, request);
+        memory_store_commit(store, &handle->broker.options, commit, handle->wall_ms);
+        work += 2 * commit->count * WORK_PER_KEY;
+        break;
     }
     case BROKER_REQUEST_LIST: {
-        struct broker_list *list = (struct broker_list *)request;
-        pthread_mutex_lock(&s->mutex);
-        struct broker_bytes from = list->after.count ? list->after : list->prefix;
-        uint64_t at = lower(s, from.bytes, from.count);
-        list->count = 0;
-        list->status = BROKER_OK;
-        list->is_last = true;
-        for (; at < s->count; at++) {
-            struct entry *e = s->entries[at];
-            if (list->after.count &&
-                compare(e->bytes, e->key_bytes, list->after.bytes, list->after.count) <= 0)
-                continue;
-            if (e->key_bytes < list->prefix.count ||
-                memcmp(e->bytes, list->prefix.bytes, list->prefix.count))
-                break;
-            if (list->count == list->entries_max) {
-                list->is_last = false;
-                break;
-            }
-            list->entries[list->count++] = (struct broker_entry){
-                {e->bytes, e->key_bytes}, {e->bytes + e->key_bytes, e->value_bytes}, e->revision};
-        }
-        broker_request_finish(request);
-        pthread_mutex_unlock(&s->mutex);
-        return;
-    }
-    case BROKER_REQUEST_WATCH:
+        struct broker_list *list = ps_container_of(request, struct broker_list, request);
+        held_count = memory_store_list(store, list, handle->wall_ms, held);
+        work += (list->count + 1) * WORK_PER_KEY;
         break;
     }
-    broker_request_finish(request);
+    case BROKER_REQUEST_APPEND:
+    case BROKER_REQUEST_WATCH:
+        ps_assert(false); /* have queues of their own */
+    }
+    *work_left -= ps_min_u32(work, *work_left);
+    finish_held(handle, request, held, held_count);
 }
-static void account(struct memory_broker *b)
+
+static void run_requests(struct memory_handle *handle)
 {
-    uint64_t limit = b->store->config.memory_bytes;
-    uint64_t all = atomic_load(&b->store->bytes) + b->account.bytes - b->told_bytes;
-    atomic_store(&b->store->bytes, all);
-    b->told_bytes = b->account.bytes;
-    while (atomic_load(&b->store->bytes) > limit && b->account.records > 0) {
-        struct memory_log *oldest = NULL;
-        for (uint32_t i = 0; i * b->broker.options.shard_count + b->broker.options.shard_index <
-                             b->broker.partition_count;
-             i++) {
-            struct memory_log *log = &b->logs[i];
-            if (!memory_log_is_empty(log) &&
-                (oldest == NULL || memory_log_at(log, log->first)->publish_ms <
-                                       memory_log_at(oldest, oldest->first)->publish_ms))
-                oldest = log;
-        }
-        if (oldest == NULL)
+    uint32_t work_left = TURN_WORK_MAX;
+    /* What callbacks ask for waits for the next turn; they may also cancel. */
+    for (uint32_t left = handle->requests.count; left > 0 && work_left > 0; left--) {
+        struct broker_request *request = broker_queue_pop(&handle->requests);
+        if (request == NULL)
             break;
-        b->broker.counters.retention_records += memory_log_remove(oldest, oldest->first + 64, 64);
-        atomic_fetch_add(&b->store->bytes, b->account.bytes - b->told_bytes);
-        b->told_bytes = b->account.bytes;
+        handle->taken_count--;
+        run_request(handle, request, &work_left);
     }
 }
-static bool do_turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
+
+/* Result: true while there is more to tell. */
+static bool tell_watch(struct memory_handle *handle, struct memory_watch *watch)
 {
-    struct memory_broker *b = (struct memory_broker *)broker;
-    (void)now_ns;
-    b->wall_ms = wall_ms;
-    uint32_t left = b->queue.count;
-    while (left-- > 0)
-        run(b, broker_queue_pop(&b->queue));
-    for (uint32_t i = 0;
-         i * broker->options.shard_count + broker->options.shard_index < broker->partition_count;
-         i++) {
-        struct broker_pull *pull = b->channels[i];
-        if (pull == NULL || pull->from > memory_log_tail(&b->logs[i]))
+    bool has_more = true;
+    for (uint32_t round = 0; round < WATCH_ROUNDS_MAX && has_more && !watch->is_ended; round++) {
+        struct memory_news news[MEMORY_STORE_WATCH_ENTRIES_MAX];
+        uint32_t count =
+            memory_store_changes(handle->store, watch, handle->wall_ms, news, &has_more);
+        for (uint32_t index = 0; index < count; index++) {
+            struct memory_entry *entry = news[index].entry;
+            const struct broker_entry told = {.key = {memory_entry_key(entry), entry->key_bytes},
+                                              .value = memory_entry_value(entry),
+                                              .revision = news[index].revision};
+            if (!watch->is_ended)
+                watch->watch->on_change(watch->watch, &told, news[index].is_deletion);
+            memory_entry_release(handle->broker.options.heap, entry);
+        }
+    }
+    return has_more && !watch->is_ended;
+}
+
+/* Lets the memory of ended watches go. */
+static void free_ended_watches(struct memory_handle *handle)
+{
+    struct memory_watch **at = &handle->watches;
+    while (*at != NULL) {
+        struct memory_watch *watch = *at;
+        if (!watch->is_ended) {
+            at = &watch->next;
             continue;
-        uint32_t work = 1 << 30;
-        b->channels[i] = NULL;
-        memory_log_read(&b->logs[i], pull, true, &b->scratch, &work);
-        broker_request_finish(&pull->request);
+        }
+        *at = watch->next;
+        heap_free(handle->broker.options.heap, watch);
     }
-    account(b);
-    broker->counters.log_bytes = b->account.bytes;
-    broker->counters.log_records = b->account.records;
-    return b->queue.count != 0;
 }
-static void do_destroy(struct broker *broker)
+
+static bool tell_watches(struct memory_handle *handle)
 {
-    struct memory_broker *b = (struct memory_broker *)broker;
-    for (uint32_t i = 0;
-         i * broker->options.shard_count + broker->options.shard_index < broker->partition_count;
-         i++)
-        memory_log_deinit(&b->logs[i]);
-    heap_free(broker->options.heap, b->logs);
-    heap_free(broker->options.heap, b->channels);
-    heap_free(broker->options.heap, b);
+    if (handle->watches == NULL)
+        return false;
+    free_ended_watches(handle);
+    uint64_t revision = atomic_load_explicit(&handle->store->revision, memory_order_acquire);
+    if (revision == handle->watched_revision)
+        return false;
+    handle->watched_revision = revision;
+    bool has_more = false;
+    for (struct memory_watch *watch = handle->watches; watch != NULL; watch = watch->next)
+        has_more |= tell_watch(handle, watch);
+    if (has_more)
+        handle->watched_revision = 0;
+    return handle->watched_revision != revision; /* a callback may have begun another watch */
 }
+
+/* Keys are shared: the first shard's handle counts them, so that the sum over all is right. */
+static void update_counters(struct memory_handle *handle)
+{
+    struct broker_counters *counters = &handle->broker.counters;
+    counters->log_bytes = handle->account.bytes;
+    counters->log_records = handle->account.records;
+    if (handle->broker.options.shard_index != 0)
+        return;
+    counters->key_count = atomic_load_explicit(&handle->store->key_count, memory_order_relaxed);
+    counters->key_bytes = atomic_load_explicit(&handle->store->key_bytes, memory_order_relaxed);
+}
+
+static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
+{
+    struct memory_handle *handle = memory_handle_of(broker);
+    struct memory_store *store = handle->store;
+    struct memory_turn turn = {.records_left = MEMORY_TURN_RECORDS_MAX};
+    handle->now_s = (uint32_t)(now_ns / 1000000000);
+    handle->wall_ms = wall_ms;
+    atomic_store_explicit(&store->shards[broker->options.shard_index].is_called, false,
+                          memory_order_release);
+    finish_answered(handle);
+    turn_partitions(handle, &turn);
+    run_requests(handle);
+    turn.has_more |= tell_watches(handle);
+    turn.has_more |= memory_store_sweep(store, &broker->options, wall_ms);
+    handle->is_over = memory_partition_retain(handle);
+    update_counters(handle);
+    return turn.has_more || handle->is_over || handle->due_count > 0 ||
+           handle->requests.count > 0 || handle->answered.count > 0;
+}
+
+static void destroy(struct broker *broker)
+{
+    struct memory_handle *handle = memory_handle_of(broker);
+    struct heap *heap = broker->options.heap;
+    for (struct memory_watch *watch = handle->watches; watch != NULL; watch = watch->next) {
+        if (!watch->is_ended)
+            memory_store_unwatch(handle->store, broker->options.shard_index, watch);
+        watch->is_ended = true;
+    }
+    free_ended_watches(handle);
+    for (uint32_t index = 0; index < handle->partition_count; index++)
+        memory_partition_deinit(handle, &handle->partitions[index]);
+    ps_assert(handle->account.bytes == 0 && handle->account.records == 0);
+    memory_store_close(handle->store, broker->options.shard_index);
+    heap_free(heap, handle->partitions);
+    heap_free(heap, handle);
+}
+
 static const struct broker_driver driver = {
-    do_turn,   do_append, do_relay, do_channel, do_pull,    do_tail,  do_trim,   do_get,
-    do_commit, do_list,   do_watch, do_cancel,  do_control, do_lease, do_destroy};
-int memory_store_create(const struct memory_store_config *config, struct heap *heap,
-                        struct memory_store **out)
+    .turn = turn,
+    .append = append,
+    .relay = relay,
+    .channel_set = channel_set,
+    .pull = pull,
+    .tail = tail,
+    .trim = trim,
+    .get = get,
+    .commit = commit,
+    .list = list,
+    .watch = watch,
+    .cancel = cancel,
+    .control_send = control_send,
+    .lease_refresh = lease_refresh,
+    .destroy = destroy,
+};
+
+int memory_broker_create(struct memory_store *store, const struct broker_options *options,
+                         struct broker **out_broker)
 {
-    struct memory_store *s = heap_zalloc(heap, sizeof(*s));
-    s->config = *config;
-    s->heap = heap;
-    pthread_mutex_init(&s->mutex, NULL);
-    *out = s;
-    return 0;
-}
-void memory_store_destroy(struct memory_store *s)
-{
-    for (uint64_t i = 0; i < s->count; i++)
-        heap_free(s->heap, s->entries[i]);
-    heap_free(s->heap, s->entries);
-    heap_free(s->heap, s);
-}
-int memory_broker_create(struct memory_store *s, const struct broker_options *options,
-                         struct broker **out)
-{
-    struct memory_broker *b = heap_zalloc(options->heap, sizeof(*b));
-    b->broker = (struct broker){.driver = &driver,
-                                .options = *options,
-                                .record_bytes_max = 16 << 20,
-                                .partition_count = s->config.partition_count,
-                                .partition_levels = s->config.partition_levels,
-                                .is_atomic = true,
-                                .is_healthy = true};
-    b->store = s;
-    uint32_t n = s->config.partition_count / options->shard_count + 1;
-    b->logs = heap_zalloc(options->heap, n * sizeof(*b->logs));
-    b->channels = heap_zalloc(options->heap, n * sizeof(void *));
-    for (uint32_t i = 0; i < n; i++)
-        memory_log_init(&b->logs[i], options->heap, &b->account, s->config.hash_seed);
-    *out = &b->broker;
+    const struct memory_store_config *config = &store->config;
+    if (options->shard_count != config->shard_count || options->shard_index >= options->shard_count)
+        return -EINVAL;
+    uint32_t count = (config->partition_count + options->shard_count - 1 - options->shard_index) /
+                     options->shard_count;
+    struct memory_handle *handle = heap_zalloc(options->heap, sizeof(*handle));
+    struct memory_partition *partitions =
+        heap_zalloc(options->heap, (count + 1) * sizeof(*partitions)); /* never of 0 bytes */
+    int status = handle != NULL && partitions != NULL ? memory_store_open(store, options) : -ENOMEM;
+    if (status < 0) {
+        heap_free(options->heap, handle);
+        heap_free(options->heap, partitions);
+        return status;
+    }
+    handle->broker = (struct broker){.driver = &driver,
+                                     .options = *options,
+                                     .record_bytes_max = config->record_bytes_max,
+                                     .partition_count = config->partition_count,
+                                     .partition_levels = config->partition_levels,
+                                     .is_atomic = true,
+                                     .is_healthy = true};
+    handle->store = store;
+    handle->partitions = partitions;
+    handle->partition_count = count;
+    for (uint32_t index = 0; index < count; index++)
+        memory_partition_init(handle, &partitions[index],
+                              (uint16_t)(index * options->shard_count + options->shard_index));
+    *out_broker = &handle->broker;
     return 0;
 }

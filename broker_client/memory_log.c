@@ -140,6 +140,9 @@ uint32_t memory_log_remove(struct memory_log *log, uint64_t below, uint32_t coun
 /* Adds a record to an answer; false when it does not fit any more. */
 static bool answer_add(struct broker_pull *pull, struct record *record, uint64_t *bytes)
 {
+    uint32_t records_max = pull->records_max;
+    if (records_max == 0 || records_max > BROKER_PULL_RECORDS_MAX)
+        records_max = BROKER_PULL_RECORDS_MAX;
     uint64_t bytes_after = *bytes + broker_record_bytes(record);
     if (pull->count == BROKER_PULL_RECORDS_MAX ||
         (pull->count > 0 && bytes_after > pull->bytes_max))
