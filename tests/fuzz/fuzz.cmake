@@ -8,9 +8,15 @@ set(fuzz_seconds 60)
 set(fuzz_wraps_address getaddrinfo)
 set(fuzz_wraps_session_record interest_drop)
 
+# Targets that run on the simulated ring.
+set(fuzz_simulated connection)
+
 function(penstock_fuzz_program name target)
     add_executable(${name} ${fuzz}/${target}.c ${ARGN})
     target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+    if(target IN_LIST fuzz_simulated)
+        target_link_libraries(${name} PRIVATE sim_ring)
+    endif()
     target_link_libraries(${name} PRIVATE session broker_client net core penstock_options)
     foreach(wrap ${fuzz_wraps_${target}})
         target_link_options(${name} PRIVATE LINKER:--wrap=${wrap})
