@@ -360,10 +360,12 @@ void ring_send_batch(struct ring *ring, struct ring_send *requests, uint32_t cou
     ring->counters.sends += count;
 }
 
+/* By ASYNC_CANCEL: POLL_REMOVE answers -EALREADY when the poll has just been woken and that is not
+ * processed yet. A multishot poll then stays, and with it the socket without a FIN. */
 static void remove_poll(struct ring *ring, struct ring_socket socket, enum ring_operation operation)
 {
     struct io_uring_sqe *entry = ring_bank_entry(ring, ring_bank_of(ring, socket.slot));
-    io_uring_prep_poll_remove(entry, ring_user_data(operation, socket.generation, socket.slot));
+    io_uring_prep_cancel64(entry, ring_user_data(operation, socket.generation, socket.slot), 0);
     entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
     entry->user_data = ring_user_data(RING_OP_IGNORE, 0, 0);
 }
