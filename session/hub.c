@@ -330,7 +330,7 @@ static void on_acknowledged(struct hub *hub, struct session *session, enum mqtt_
         if (entry != NULL && entry->qos != 2)
             return;
         if (entry != NULL)
-            entry->state = WINDOW_RELEASED;
+            window_mark_released(session->window, entry);
         unsigned char *out = connection_reserve(hub->net, session->connection, 4);
         if (out != NULL)
             mqtt_encode_ack(MQTT_PUBREL, packet_id, out);

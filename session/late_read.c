@@ -61,7 +61,9 @@ struct late_read *late_read_start(struct hub *hub, const struct session *session
     read->pull.records_max = records_max;
     read->pull.hint.topics = read->topics;
     read->pull.hint.prefixes = read->prefixes;
-    read->pull.hint.all = session == NULL || !hint_subscriptions(hub, session, read);
+    /* What is in flight is completed although its subscription has gone [MQTT-3.10.4-3]. */
+    bool is_hinted = session != NULL && purpose != LATE_READ_RESEND;
+    read->pull.hint.all = !is_hinted || !hint_subscriptions(hub, session, read);
     read->purpose = (uint8_t)purpose;
     read->from_shard = hub->shard->index;
     if (session != NULL)

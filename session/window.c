@@ -108,6 +108,15 @@ struct window_entry *window_find(struct window *window, uint16_t packet_id)
     return is_it ? entry : NULL;
 }
 
+void window_mark_released(struct window *window, struct window_entry *entry)
+{
+    ps_assert(entry->state != WINDOW_FREE && entry->qos == 2);
+    if (entry->state == WINDOW_RELEASED)
+        return;
+    entry->state = WINDOW_RELEASED;
+    entry->order = window->next_order++;
+}
+
 void window_release(struct window *window, struct window_entry *entry)
 {
     ps_assert(entry->state != WINDOW_FREE && window->count != 0);

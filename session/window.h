@@ -28,7 +28,7 @@ struct window_entry {
     uint64_t sequence; /* 0: a retained value */
     struct filter
         *filter;    /* of a retained value: the subscription's, with a reference; else NULL */
-    uint32_t order; /* in which they were sent */
+    uint32_t order; /* in which PUBLISHes were sent, or PUBRELs */
     uint16_t packet_id;
     uint16_t partition;
     uint8_t state;
@@ -55,6 +55,10 @@ struct window_entry *window_put(struct heap *heap, struct window **window, uint3
 
 /* The entry in flight with this packet id, or NULL. */
 struct window_entry *window_find(struct window *window, uint16_t packet_id);
+
+/* PUBREC came for a QoS 2 entry. PUBRELs are sent again in the order of these calls
+ * [MQTT-4.6.0-4]. */
+void window_mark_released(struct window *window, struct window_entry *entry);
 
 /* The entry goes. */
 void window_release(struct window *window, struct window_entry *entry);
