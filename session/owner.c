@@ -370,6 +370,8 @@ static uint16_t settle(struct owner *owner, struct owner_append *append)
         if (record_qos(record) == 0 && status != BROKER_OK &&
             --partition->retained_at_most_once == 0)
             release_waiting(owner, partition);
+        if (status != BROKER_REFUSED && append->append.results[i].sequence > partition->committed)
+            partition->committed = append->append.results[i].sequence;
         answer(owner, append, i);
         record_release(hub->heap, record);
     }
@@ -454,7 +456,7 @@ static void tell_positions(struct owner *owner)
 bool owner_is_idle(const struct owner *owner)
 {
     return owner->appends_under_way == 0 && owner->waiting_count == 0 &&
-           !retained_writer_is_busy(owner->retained);
+           owner->interest_waiting == NULL && !retained_writer_is_busy(owner->retained);
 }
 
 bool owner_step(struct owner *owner)
@@ -480,6 +482,7 @@ bool owner_step(struct owner *owner)
     bool has_more = broker_turn(hub->broker, hub->shard->now_ns, hub->shard->wall_ms);
     for (uint32_t i = 0; i < owner->partition_count; i++)
         keep_pulling(owner, &owner->partitions[i]);
+    owner_interest_step(owner);
     if (hub->shard->tick - owner->position_tick >= POSITION_TICKS) {
         owner->position_tick = hub->shard->tick;
         tell_positions(owner);

@@ -24,6 +24,7 @@ struct hub;
 struct hub_mail;
 struct interest_request;
 struct late_read;
+struct outbox_mail;
 struct retained_read;
 
 enum {
@@ -46,6 +47,7 @@ struct owner_append {
 
 struct owner_partition {
     uint64_t handed_over;         /* every record up to here was handed over */
+    uint64_t committed;           /* highest sequence that the driver has answered */
     uint64_t late_shards;         /* bit per shard */
     struct owner_append *filling; /* gathers this turn's records */
     struct broker_pull *channel;
@@ -74,6 +76,8 @@ struct owner {
     struct owner_waiting *waiting_first; /* QoS 0 behind a retained one */
     struct owner_waiting *waiting_last;
     uint32_t waiting_count;
+    struct outbox_mail
+        *interest_waiting; /* interest requests to be answered; at most answers_max */
     uint32_t position_tick;
     struct retained_writer *retained;
     struct owner_counters counters;
@@ -87,6 +91,10 @@ void owner_destroy(struct owner *owner);
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail);
 
 void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop);
+
+/* Answers the requests that waited for the channels; after the broker's turn. */
+void owner_interest_step(struct owner *owner);
+
 void owner_read(struct owner *owner, struct late_read *read);
 
 /* Submits what was gathered, keeps the channels pulling, tells positions. True: more to do at once.

@@ -34,6 +34,61 @@ static void drop(struct owner *owner, const struct interest_filter *unwanted, ui
     filter_release(&owner->index, filter);
 }
 
+static void answer(struct owner *owner, struct interest_request *request, bool is_drop)
+{
+    for (uint32_t i = 0; !is_drop && i < owner->partition_count; i++) {
+        const struct owner_partition *partition = &owner->partitions[i];
+        request->from[partition->partition] = partition->handed_over + 1;
+    }
+    const struct hub_mail mail = {
+        .kind = is_drop ? HUB_MAIL_INTEREST_DROPPED : HUB_MAIL_INTEREST_ANSWER,
+        .pointer = request,
+    };
+    hub_answer(owner->hub, request->from_shard, &mail);
+}
+
+/* Whether everything that was committed when the request came has been handed over. */
+static bool is_caught_up(const struct owner *owner, const struct interest_request *request)
+{
+    for (uint32_t i = 0; i < owner->partition_count; i++) {
+        const struct owner_partition *partition = &owner->partitions[i];
+        if (partition->handed_over < request->from[partition->partition])
+            return false;
+    }
+    return true;
+}
+
+/* A message that was acknowledged before the SUBSCRIBE is none of its live ones, and a retained one
+ * is among its retained ones: so the answer waits until the channels have brought what the driver
+ * has committed. Until then `from` holds the committed tail, and the room of the request's way here
+ * is its place in the list. */
+static void answer_when_caught_up(struct owner *owner, struct interest_request *request)
+{
+    for (uint32_t i = 0; i < owner->partition_count; i++)
+        request->from[owner->partitions[i].partition] = owner->partitions[i].committed;
+    if (is_caught_up(owner, request)) {
+        answer(owner, request, false);
+        return;
+    }
+    struct outbox_mail *waiting = &request->rooms[owner->hub->shard->index];
+    *waiting = (struct outbox_mail){.next = owner->interest_waiting, .mail = {.pointer = request}};
+    owner->interest_waiting = waiting;
+}
+
+void owner_interest_step(struct owner *owner)
+{
+    struct outbox_mail **link = &owner->interest_waiting;
+    while (*link != NULL) {
+        struct interest_request *request = (*link)->mail.pointer;
+        if (!is_caught_up(owner, request)) {
+            link = &(*link)->next;
+            continue;
+        }
+        *link = (*link)->next; /* the request is the asker's from its answer on */
+        answer(owner, request, false);
+    }
+}
+
 void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop)
 {
     struct hub *hub = owner->hub;
@@ -46,15 +101,8 @@ void owner_interest(struct owner *owner, struct interest_request *request, bool 
         else
             add(owner, filter, shard_bit);
     }
-    /* The committed tail: what the driver has committed and the channel has not brought yet lies
-     * below it. */
-    for (uint32_t i = 0; !is_drop && i < owner->partition_count; i++) {
-        const struct owner_partition *partition = &owner->partitions[i];
-        request->from[partition->partition] = partition->handed_over + 1;
-    }
-    const struct hub_mail mail = {
-        .kind = is_drop ? HUB_MAIL_INTEREST_DROPPED : HUB_MAIL_INTEREST_ANSWER,
-        .pointer = request,
-    };
-    hub_answer(hub, request->from_shard, &mail);
+    if (is_drop)
+        answer(owner, request, true);
+    else
+        answer_when_caught_up(owner, request);
 }
