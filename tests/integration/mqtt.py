@@ -270,3 +270,13 @@ class Client:
         self.send(packet(DISCONNECT))
         self.messages.extend(p for p in self.expect_close() if p.kind == PUBLISH)
         self.socket.close()
+
+
+def readable(clients, seconds=WAIT_SECONDS_MAX):
+    """The clients for whom something came, or whose connection ended; at least one."""
+    found = [client for client in clients if client.buffer]
+    if not found:
+        ready = select.select([client.socket for client in clients], [], [], seconds)[0]
+        found = [client for client in clients if client.socket in ready]
+    assert found, "nothing came within the bound"
+    return found
