@@ -32,7 +32,8 @@ void register_cases(const struct micro_case *cases)
 
 int main(int argc, char **argv)
 {
-    register_cases(micro_topic_index_cases);
+    for (const struct micro_case *const *table = micro_tables; *table != nullptr; table++)
+        register_cases(*table);
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv))
         return 1;

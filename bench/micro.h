@@ -23,7 +23,15 @@ struct micro_case {
     uint64_t size;
 };
 
+extern const struct micro_case micro_mailbox_cases[];
+extern const struct micro_case micro_memory_cases[];
+extern const struct micro_case micro_message_cases[];
+extern const struct micro_case micro_mqtt_cases[];
+extern const struct micro_case micro_timer_wheel_cases[];
 extern const struct micro_case micro_topic_index_cases[];
+
+/* All of them; NULL ends it. */
+extern const struct micro_case *const micro_tables[];
 
 #ifdef __cplusplus
 }
