@@ -1,8 +1,8 @@
 /*
  * What the files of the load client's engine share. A run owns everything; connections and streams
  * are addressed by their number. The turn: 1. publishes that came due, 2. flush: one send for each
- * connection with something to say, 3. wait, 4. connects and readiness, 5. one receive for each
- * readable connection, 16 in a batch into one hot scratch, their packets handled at once.
+ * connection with something to say, 3. wait, 4. connects and readiness, 5. receives of the readable
+ * connections, 16 in a batch into one hot scratch, their packets handled at once.
  *
  * Memory: a connection holds an output buffer only from its first unsent byte to its last, and an
  * input buffer only while a packet is partial. Output is bounded by what the server may provoke
@@ -194,7 +194,7 @@ void bench_publish_settle(struct bench_run *run, uint32_t stream, uint64_t seque
 void bench_publish_on_ack(struct bench_run *run, uint32_t index, enum mqtt_type type,
                           uint16_t packet_id);
 
-/* bench_receive.c: one receive for each readable connection. */
+/* bench_receive.c: receives a bounded amount from the readable connections. */
 void bench_receive_mark(struct bench_run *run, uint32_t index);
 void bench_receive_all(struct bench_run *run);
 void bench_receive_release(struct bench_run *run, struct bench_connection *connection);
