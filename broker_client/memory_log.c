@@ -144,8 +144,7 @@ static bool answer_add(struct broker_pull *pull, struct record *record, uint64_t
     if (records_max == 0 || records_max > BROKER_PULL_RECORDS_MAX)
         records_max = BROKER_PULL_RECORDS_MAX;
     uint64_t bytes_after = *bytes + broker_record_bytes(record);
-    if (pull->count == BROKER_PULL_RECORDS_MAX ||
-        (pull->count > 0 && bytes_after > pull->bytes_max))
+    if (pull->count == records_max || (pull->count > 0 && bytes_after > pull->bytes_max))
         return false;
     *bytes = bytes_after;
     pull->records[pull->count++] = record;
