@@ -41,6 +41,7 @@ enum connection_close_reason {
     CONNECTION_CLOSED_REFUSED,    /* CONNACK with a code other than 0 */
     CONNECTION_CLOSED_TAKEN_OVER, /* [MQTT-3.1.4-2] */
     CONNECTION_CLOSED_LIMIT,      /* a limit that closes, such as pending_bytes_max */
+    CONNECTION_CLOSED_OVERLOAD,   /* had not drained for long when memory was nearly out */
     CONNECTION_CLOSED_MEMORY,
     CONNECTION_CLOSED_SHUTDOWN,
     CONNECTION_CLOSED_MOVE_FAILED,

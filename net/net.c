@@ -140,8 +140,11 @@ void net_destroy(struct net *net)
             if (segment->connections[k].state != CONNECTION_FREE)
                 net_finish(net, &segment->connections[k], false);
         }
+        if (segment != NULL)
+            heap_free(net->heap, segment->rates);
         heap_free(net->heap, segment);
     }
+    heap_free(net->heap, net->held);
     pool_deinit(&net->send_queues);
     buffer_cache_deinit(&net->buffers);
     heap_free(net->heap, net->segments);
@@ -177,6 +180,9 @@ static struct connection *start(struct net *net, struct ring_socket socket)
         .flags = listed,
         .state = CONNECTION_ACCEPTED,
     };
+    if ((*segment)->rates != NULL)
+        publish_rate_init(&(*segment)->rates[socket.slot % CONNECTIONS_PER_SEGMENT],
+                          net->shard->tick);
     timer_clear(&connection->timer);
     timer_wheel_add(&net->wheel, connection->slot,
                     net->shard->tick + net->limits->connect_timeout_ms / SHARD_TICK_MS + 1);
@@ -245,22 +251,6 @@ void net_shutdown(struct net *net)
     }
 }
 
-/* Accepts that the rate allows now, up to `wanted`. */
-static uint32_t take_accept_tokens(struct net *net, uint32_t wanted)
-{
-    uint32_t rate = net->limits->accepts_per_second_max;
-    if (rate == 0)
-        return wanted;
-    uint64_t second = net->shard->now_ns / 1000000000ULL;
-    if (second != net->accept_second) {
-        net->accept_second = second;
-        net->accept_tokens = rate;
-    }
-    uint32_t taken = ps_min_u32(wanted, net->accept_tokens);
-    net->accept_tokens -= taken;
-    return taken;
-}
-
 /* Keeps accepts armed on every listener, as far as rate and slots allow. */
 static void arm_accepts(struct net *net)
 {
@@ -268,7 +258,7 @@ static void arm_accepts(struct net *net)
         struct net_listener *listener = &net->listeners[i];
         if (!listener->is_open || listener->armed > ACCEPTS_ARMED / 2)
             continue;
-        uint32_t wanted = take_accept_tokens(net, ACCEPTS_ARMED - listener->armed);
+        uint32_t wanted = net_take_accepts(net, ACCEPTS_ARMED - listener->armed);
         listener->armed += ring_accept(net->ring, listener->id, wanted);
     }
 }
@@ -294,6 +284,13 @@ static void on_accepted(struct net *net, const struct ring_event *event)
         return;
     }
     remember_peer(net, connection, event->peer);
+    if (!net_enter_source(net, connection)) {
+        net->counters.accepts_over_source++;
+        connection->flags |= CONNECTION_DISCARD;
+        connection->close_reason = CONNECTION_CLOSED_LIMIT;
+        net_finish(net, connection, false);
+        return;
+    }
     net_make_ready(net, connection);
 }
 
@@ -308,6 +305,8 @@ static void on_moved_in(struct net *net, const struct ring_event *event)
             : buffer_acquire(&net->buffers, sizeof(*receive) + moved->byte_count, &buffer_bytes);
     if (receive == NULL) {
         net->counters.accepts_refused++;
+        if (moved->flags & CONNECTION_SOURCE)
+            net_leave_source(net, &moved->peer);
         if (connection != NULL)
             net_finish(net, connection, false);
         else
@@ -339,7 +338,7 @@ void net_start_move(struct net *net, struct connection *connection)
         return;
     }
     moved->peer = *net_peer_at(net, connection->slot);
-    moved->flags = connection->flags & CONNECTION_LOOPBACK;
+    moved->flags = connection->flags & (CONNECTION_LOOPBACK | CONNECTION_SOURCE);
     moved->byte_count = receive->used;
     memcpy(moved->bytes, receive->bytes, receive->used);
     net_receive_buffer_release(net, connection);
@@ -465,6 +464,7 @@ static void on_timer(void *context, uint32_t slot)
 bool net_step_timers(void *context, struct shard *shard)
 {
     struct net *net = context;
+    net_protect(net);
     arm_accepts(net);
     return timer_wheel_advance(&net->wheel, shard->tick, TIMERS_PER_TURN, on_timer);
 }
@@ -477,10 +477,12 @@ uint64_t net_deadline(void *context, const struct shard *shard)
     if (net->ready.count != 0 && net->pressed_until_ns == 0)
         return 0; /* resumed after this turn's receive step */
     if (timer_wheel_next(&net->wheel, &tick))
-        deadline = shard->start_ns + (uint64_t)tick * SHARD_TICK_MS * 1000000ULL;
+        deadline = net_tick_ns(shard, tick);
     if (net->pressed_until_ns != 0)
         deadline = ps_min_u64(deadline, net->pressed_until_ns);
-    bool waits_for_tokens = net->listener_count != 0 && net->limits->accepts_per_second_max != 0 &&
+    if (net->held_count != 0)
+        deadline = ps_min_u64(deadline, net_tick_ns(shard, net->protect_tick + 1));
+    bool waits_for_tokens = net->listener_count != 0 && net_accept_rate(net) != 0 &&
                             net->accept_tokens == 0 && !net->is_shut_down;
     if (waits_for_tokens)
         deadline = ps_min_u64(deadline, (net->accept_second + 1) * 1000000000ULL);
@@ -544,6 +546,9 @@ void net_finish(struct net *net, struct connection *connection, bool is_moved)
         owner = NULL;
     }
     if (!is_moved) {
+        /* Of one whose move was not answered the target may have taken the count over. */
+        if ((connection->flags & CONNECTION_SOURCE) && connection->state != CONNECTION_MOVING)
+            net_leave_source(net, net_peer_at(net, connection->slot));
         if (net->callbacks.on_close != NULL) {
             net->counters.closes[reason]++;
             if (owner != NULL)
@@ -587,6 +592,7 @@ const char *connection_close_reason_name(enum connection_close_reason reason)
         [CONNECTION_CLOSED_REFUSED] = "refused",
         [CONNECTION_CLOSED_TAKEN_OVER] = "taken_over",
         [CONNECTION_CLOSED_LIMIT] = "limit",
+        [CONNECTION_CLOSED_OVERLOAD] = "overload",
         [CONNECTION_CLOSED_MEMORY] = "memory",
         [CONNECTION_CLOSED_SHUTDOWN] = "shutdown",
         [CONNECTION_CLOSED_MOVE_FAILED] = "move_failed",

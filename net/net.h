@@ -22,12 +22,15 @@
 #include "core/shard.h"
 #include "net/connection.h"
 #include "net/mqtt_decode.h"
+#include "net/overload.h"
+#include "net/publish_rate.h"
 
 struct heap;
 struct net;
 struct ring;
 struct ring_event;
 struct shard;
+struct source_limit;
 
 enum {
     NET_RECEIVE_BATCH = 16,    /* connections in one batch of receives */
@@ -78,11 +81,16 @@ struct net_limits {
     uint32_t linger_ms;             /* for the last bytes of a connection that is being closed */
     uint32_t topic_bytes_max;
     uint32_t topic_levels_max;
-    uint32_t backlog; /* of listening sockets */
+    uint32_t backlog;                        /* of listening sockets */
+    uint32_t connections_per_source_max;     /* 0: unlimited */
+    bool is_loopback_limited;                /* loopback addresses count as sources too */
+    struct publish_rate_limits publish_rate; /* of one connection */
+    struct overload_limits overload;
 };
 
 /* Shared by all shards of a gateway. */
 struct net_shared {
+    struct source_limit *sources; /* NULL: not counted */
     _Atomic uint32_t connections; /* accepted by a CONNACK 0 and not yet closed */
     /* Each shard's pressure: until this time a subscriber that drains has much to take, and
      * publishers are read less. Written by its shard, read by all once a turn. */
@@ -91,8 +99,13 @@ struct net_shared {
 
 struct net_counters {
     uint64_t accepts;
-    uint64_t accepts_refused; /* over connections_max or out of memory */
-    uint64_t connects;        /* valid CONNECT packets on the shard that accepted */
+    uint64_t accepts_refused;     /* over connections_max or out of memory */
+    uint64_t accepts_over_source; /* closed at once: too many from that source */
+    uint64_t accepts_delayed;     /* turns in which the rate left connections in the backlog */
+    uint64_t publishers_held;     /* times that a client was left unread for its publish rate */
+    uint64_t overload_level;      /* now, enum overload_level */
+    uint64_t overloaded_turns;    /* turns in which overload left publishers unread */
+    uint64_t connects;            /* valid CONNECT packets on the shard that accepted */
     uint64_t moves_in;
     uint64_t moves_out;
     uint64_t moves_failed;
@@ -152,6 +165,9 @@ void net_move(struct net *net, struct connection *connection, uint32_t to_shard)
 void net_resume(struct net *net, struct connection *connection);
 
 const struct net_counters *net_counters(const struct net *net);
+
+/* As of this turn. */
+enum overload_level net_overload(const struct net *net);
 
 /* The connection in a slot, or NULL when there is none. */
 struct connection *net_connection(struct net *net, uint32_t slot, uint32_t generation);

@@ -24,7 +24,9 @@ enum connection_flags {
     CONNECTION_MOVED = 128,    /* came from another shard: is never moved again */
     CONNECTION_DISCARD = 256,  /* what is unsent is thrown away at the close */
     CONNECTION_COUNTED = 512,  /* in net_shared.connections */
-    CONNECTION_WATCHED = 1024  /* readable events come by themselves */
+    CONNECTION_WATCHED = 1024, /* readable events come by themselves */
+    CONNECTION_SOURCE = 2048,  /* counted in net_shared.sources */
+    CONNECTION_HELD = 4096     /* in the held list: its publish rate is used up */
 };
 
 /* Bytes received and not yet taken; the head of a power-of-two buffer. */
@@ -44,6 +46,7 @@ struct connection_peer {
 struct connection_segment {
     struct connection connections[CONNECTIONS_PER_SEGMENT];
     struct connection_peer peers[CONNECTIONS_PER_SEGMENT];
+    struct publish_rate *rates; /* by slot; NULL until one of these connections publishes */
 };
 
 /* A connection on its way to another shard: all that is not in its socket. */
@@ -89,6 +92,15 @@ struct net {
     uint32_t listener_count;
     uint32_t accept_tokens; /* of accepts_per_second_max, for this second */
     uint64_t accept_second;
+    struct ring_socket *held; /* connections that wait for the next tick's publish credits */
+    uint32_t held_count;
+    uint32_t held_capacity;
+    uint32_t protect_tick; /* of the last net_protect that was the first of its tick */
+    struct overload overload;
+    uint64_t last_now_ns; /* of the last net_protect */
+    uint64_t last_sleeps;
+    uint32_t publisher_tick;  /* when publishers were last read under overload */
+    uint32_t overload_cursor; /* slot at which the search for who does not drain goes on */
     bool is_shut_down;
     struct net_counters counters;
     struct ring_receive receives[NET_RECEIVE_BATCH];
@@ -98,6 +110,12 @@ struct net {
     struct iovec vectors[NET_SEND_BATCH * NET_SEND_VECTORS];
     unsigned char *scratch; /* NET_RECEIVE_BATCH x NET_RECEIVE_BYTES */
 };
+
+/* When a tick begins. */
+static inline uint64_t net_tick_ns(const struct shard *shard, uint32_t tick)
+{
+    return shard->start_ns + (uint64_t)tick * SHARD_TICK_MS * 1000000ULL;
+}
 
 struct connection *net_at(const struct net *net, uint32_t slot);
 struct connection_peer *net_peer_at(const struct net *net, uint32_t slot);
@@ -113,6 +131,24 @@ void net_finish(struct net *net, struct connection *connection, bool is_moved);
 
 /* Hands a MOVING connection, with the bytes in its receive memory, to its target. */
 void net_start_move(struct net *net, struct connection *connection);
+
+/* net_protect.c. Counts an accepted connection with its source; false: there are too many. */
+bool net_enter_source(struct net *net, struct connection *connection);
+void net_leave_source(struct net *net, const struct connection_peer *peer);
+
+/* Accepts per second of this shard, 0: unlimited; and how many of `wanted` it allows now. */
+uint32_t net_accept_rate(const struct net *net);
+uint32_t net_take_accepts(struct net *net, uint32_t wanted);
+
+/* Whether a publish may be taken now; if not, the connection is left unread until the next tick. */
+bool net_may_publish(struct net *net, struct connection *connection);
+void net_charge_publish(struct net *net, const struct connection *connection, uint32_t bytes);
+
+/* Under overload publishers are read in one turn of each tick. */
+void net_slow_publishers(struct net *net);
+
+/* Once a turn: looks at the load; once a tick: lets those go on who waited for credits. */
+void net_protect(struct net *net);
 
 void net_receive_buffer_release(struct net *net, struct connection *connection);
 

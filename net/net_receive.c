@@ -11,6 +11,8 @@
 #include "net/mqtt_encode.h"
 #include "net_internal.h"
 
+enum { ANSWERS_BYTES_MAX = 65536 /* beyond pending_bytes_max, for what is not a delivery */ };
+
 void net_receive_buffer_release(struct net *net, struct connection *connection)
 {
     if (connection->receive == NULL)
@@ -145,11 +147,18 @@ static enum net_verdict decode_packets(struct net *net, struct connection *conne
             verdict = refuse(net, connection, reason, &packet);
             break;
         }
+        bool is_publish = packet.type == MQTT_PUBLISH && connection->state == CONNECTION_OPEN;
+        if (is_publish && !net_may_publish(net, connection)) {
+            verdict = NET_RETRY;
+            break;
+        }
         verdict = handle_packet(net, connection, &packet);
         if (verdict == NET_RETRY) {
             net->counters.retries += connection->state != CONNECTION_MOVING;
             break;
         }
+        if (is_publish)
+            net_charge_publish(net, connection, frame.packet_bytes);
         net->counters.packets_in[packet.type]++;
         at += frame.packet_bytes;
     }
@@ -231,6 +240,15 @@ static void park(struct net *net, struct connection *connection)
     }
 }
 
+/* Deliveries keep to pending_bytes_max by themselves; a client that asks and asks and never reads
+ * its answers does not. */
+static bool is_flooding(const struct net *net, const struct connection *connection)
+{
+    const struct send_queue *queue = connection->send;
+    return queue != NULL && queue->is_blocked && connection->state == CONNECTION_OPEN &&
+           queue->unsent_bytes > (uint64_t)net->limits->pending_bytes_max + ANSWERS_BYTES_MAX;
+}
+
 static void on_received(struct net *net, struct connection *connection,
                         const struct ring_receive *request, bool is_scratch)
 {
@@ -252,6 +270,8 @@ static void on_received(struct net *net, struct connection *connection,
         connection->receive->used += count;
         take_bytes(net, connection, connection->receive->bytes, connection->receive->used);
     }
+    if (is_flooding(net, connection))
+        connection_close(net, connection, CONNECTION_CLOSED_LIMIT);
     if (!may_read(connection))
         return;
     bool is_watched = (connection->flags & CONNECTION_WATCHED) != 0;
@@ -336,6 +356,7 @@ bool net_step_receive(void *context, struct shard *shard)
     struct net *net = context;
     (void)shard;
     net->pressed_until_ns = pressure(net);
+    net_slow_publishers(net);
     net->counters.pressed_turns += net->pressed_until_ns != 0;
     uint64_t end = net->counters.bytes_in + net->limits->input_bytes_per_turn_max;
     for (uint32_t round = 0; round < RECEIVE_ROUNDS_PER_TURN && net->ready.count != 0; round++) {

@@ -18,10 +18,12 @@
 #include "core/heap.h"
 #include "core/helper_thread.h"
 #include "core/log.h"
+#include "core/system_memory.h"
 #include "core/text.h"
 #include "core/topology.h"
 #include "net/address.h"
 #include "net/admin_http.h"
+#include "net/source_limit.h"
 #include "session/authorizer.h"
 #include "session/gateway_check.h"
 #include "session/gateway_config.h"
@@ -78,6 +80,7 @@ struct gateway {
     struct net_limits net_limits;
     struct hub_limits hub_limits;
     struct net_shared net_shared;
+    struct source_limit *sources;
     struct hub_shared hub_shared;
     struct sockaddr_storage addresses[NET_LISTENERS_MAX];
     uint32_t address_count;
@@ -279,6 +282,8 @@ static int create_shared(struct gateway *gateway, char *error)
 {
     const struct gateway_config *config = gateway->config;
     gateway->budget.bytes_max = (int64_t)config->memory_bytes_max;
+    if (gateway->budget.bytes_max == 0)
+        gateway->budget.bytes_max = (int64_t)(system_memory_bytes() / 4 * 3);
     heap_init(&gateway->helper_heap, &gateway->budget);
     topology_read(&gateway->topology);
     gateway->shard_count =
@@ -291,10 +296,14 @@ static int create_shared(struct gateway *gateway, char *error)
     gateway->hubs = heap_zalloc(gateway->heap, count * sizeof(struct hub *));
     gateway->rings = heap_zalloc(gateway->heap, count * sizeof(struct ring *));
     gateway->peers = heap_zalloc(gateway->heap, count * sizeof(struct shard *));
+    gateway->sources = heap_zalloc(gateway->heap, sizeof(*gateway->sources));
     snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
-    if (gateway->shards == NULL || gateway->hubs == NULL || gateway->rings == NULL ||
-        gateway->peers == NULL)
+    if (gateway->sources == NULL || gateway->shards == NULL || gateway->hubs == NULL ||
+        gateway->rings == NULL || gateway->peers == NULL)
         return -ENOMEM;
+    source_limit_init(gateway->sources, random_word(), (uint8_t)config->source_prefix_ipv4,
+                      (uint8_t)config->source_prefix_ipv6);
+    gateway->net_shared.sources = gateway->sources;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     gateway->hub_shared = (struct hub_shared){
@@ -537,6 +546,7 @@ void gateway_stop(struct gateway *gateway)
     heap_free(gateway->heap, gateway->hubs);
     heap_free(gateway->heap, gateway->rings);
     heap_free(gateway->heap, gateway->peers);
+    heap_free(gateway->heap, gateway->sources);
     pthread_mutex_destroy(&gateway->limits_mutex);
     heap_free(gateway->heap, gateway);
 }

@@ -27,6 +27,14 @@ struct gateway_config {
     uint64_t keepalive_seconds_max;
     uint64_t linger_ms;
     uint64_t backlog;
+    uint64_t connections_per_source_max;
+    bool is_loopback_limited;
+    uint64_t source_prefix_ipv4;
+    uint64_t source_prefix_ipv6;
+    uint64_t publish_messages_per_second_max;
+    uint64_t publish_bytes_per_second_max;
+    uint64_t overload_memory_percent;
+    uint64_t overload_drift_ms;
 
     uint64_t session_expiry_ms;
     uint64_t subscriptions_max;
