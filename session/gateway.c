@@ -323,6 +323,8 @@ static int create_shared(struct gateway *gateway, char *error)
     if (status == 0)
         status = metrics_create(gateway->heap, &gateway->metrics);
     if (status == 0)
+        status = gateway_metrics_register_common(gateway->metrics, &gateway->budget, gateway->log);
+    if (status == 0)
         status = sys_publisher_create(gateway->heap, gateway->metrics, gateway->hub_shared.start_ms,
                                       &gateway->sys);
     if (status == 0)

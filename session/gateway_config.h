@@ -37,6 +37,9 @@ struct gateway_config {
     uint64_t overload_drift_ms;
 
     uint64_t session_expiry_ms;
+    uint64_t retained_max;
+    uint64_t takeovers_max;
+    uint64_t takeover_delay_ms;
     uint64_t subscriptions_max;
     uint64_t window_max;
     uint64_t inbound_max;

@@ -4,6 +4,8 @@
 #include "session/gateway_metrics.h"
 
 #include "core/base.h"
+#include "core/heap.h"
+#include "core/log.h"
 #include "session/version.h"
 
 #define AT(field) offsetof(struct gateway_metrics_values, field)
@@ -28,6 +30,10 @@
     COUNTER("penstock_dropped_total", "deliveries that were not made", "reason=\"" label "\"",     \
             hub.dropped[reason])
 
+#define REFUSED(label, reason)                                                                     \
+    COUNTER("penstock_connects_refused_total", "CONNECT answered with another code than 0",        \
+            "reason=\"" label "\"", hub.connects_refused[reason])
+
 static const struct metric table[] = {
     GAUGE("penstock_connections", "connections open now", NULL, net.connections),
     COUNTER("penstock_accepts_total", "connections accepted", NULL, net.accepts),
@@ -44,10 +50,18 @@ static const struct metric table[] = {
     COUNTER("penstock_overloaded_turns_total", "turns in which overload left publishers unread",
             NULL, net.overloaded_turns),
     COUNTER("penstock_connects_total", "CONNECT answered with code 0", NULL, hub.connects),
-    COUNTER("penstock_connects_refused_total", "CONNECT answered with another code", NULL,
-            hub.connects_refused),
+    REFUSED("client_id", HUB_REFUSED_CLIENT_ID),
+    REFUSED("unavailable", HUB_REFUSED_UNAVAILABLE),
+    REFUSED("connections", HUB_REFUSED_CONNECTIONS),
+    REFUSED("overload", HUB_REFUSED_OVERLOAD),
+    REFUSED("credentials", HUB_REFUSED_CREDENTIALS),
+    REFUSED("not_authorized", HUB_REFUSED_NOT_AUTHORIZED),
     COUNTER("penstock_takeovers_total", "connections closed by a later one of the same client",
             NULL, hub.takeovers),
+    COUNTER("penstock_takeovers_delayed_total", "takeovers that had to wait", NULL,
+            hub.takeovers_delayed),
+    COUNTER("penstock_subscriptions_refused_total", "filters answered with 0x80", NULL,
+            hub.subscriptions_refused),
     COUNTER("penstock_moves_total", "connections moved to their home shard", "result=\"ok\"",
             net.moves_in),
     COUNTER("penstock_moves_total", "", "result=\"failed\"", net.moves_failed),
@@ -132,6 +146,9 @@ static const struct metric table[] = {
     DROPPED("waiting", HUB_DROP_WAITING),
     GAUGE("penstock_sessions", "sessions in memory", NULL, hub.sessions),
     GAUGE("penstock_subscriptions", "subscriptions of sessions in memory", NULL, hub.subscriptions),
+    GAUGE("penstock_retained_values", "topics with a retained value", NULL, hub.retained_values),
+    COUNTER("penstock_retained_refused_total", "retained values beyond the limit or without memory",
+            NULL, hub.retained_refused),
     GAUGE("penstock_in_flight", "deliveries not acknowledged yet", NULL, hub.in_flight),
     GAUGE("penstock_late_cursors", "partitions in which sessions are behind", NULL,
           hub.late_sessions),
@@ -182,6 +199,24 @@ int gateway_metrics_register(struct metrics *metrics, const struct gateway_metri
                              uint32_t shard)
 {
     return metrics_register(metrics, table, ps_array_count(table), values, shard);
+}
+
+static const struct metric memory_table[] = {
+    {"penstock_memory_bytes", "memory in use, within 64 KiB per thread", METRIC_GAUGE, NULL,
+     offsetof(struct heap_budget, bytes_used)},
+    {"penstock_memory_bytes_max", "memory.bytes_max, or what was found for it", METRIC_GAUGE, NULL,
+     offsetof(struct heap_budget, bytes_max)},
+};
+
+int gateway_metrics_register_common(struct metrics *metrics, const struct heap_budget *budget,
+                                    const struct log *log)
+{
+    int status = metrics_register(metrics, memory_table, ps_array_count(memory_table), budget,
+                                  METRICS_NO_SHARD);
+    if (status == 0)
+        status = metrics_register(metrics, log_metrics, LOG_METRIC_COUNT, log_counters(log),
+                                  METRICS_NO_SHARD);
+    return status;
 }
 
 const char *gateway_version(void)

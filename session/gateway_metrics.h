@@ -17,6 +17,9 @@
 #include "net/net.h"
 #include "session/hub.h"
 
+struct heap_budget;
+struct log;
+
 struct gateway_metrics_values {
     uint32_t published_tick;
     struct hub_counters hub;
@@ -35,6 +38,10 @@ void gateway_metrics_publish(struct gateway_metrics_values *values, const struct
 /* 0 or -errno. */
 int gateway_metrics_register(struct metrics *metrics, const struct gateway_metrics_values *values,
                              uint32_t shard);
+
+/* What the whole gateway has once. 0 or -errno. */
+int gateway_metrics_register_common(struct metrics *metrics, const struct heap_budget *budget,
+                                    const struct log *log);
 
 /* "0.1.0" and the short commit that was built, as --version prints them. */
 const char *gateway_version(void);

@@ -302,7 +302,7 @@ static uint64_t deadline(void *context, const struct shard *shard)
                  hub->late_first != 0;
     uint64_t soon = shard->now_ns + RETRY_MS * 1000000ULL;
     uint64_t next_second = shard->now_ns + 1000000000ULL;
-    return waits ? soon : next_second;
+    return waits ? soon : ps_min_u64(next_second, opening_deadline(hub));
 }
 
 static bool step_catch_up(void *context, struct shard *shard)
@@ -310,6 +310,7 @@ static bool step_catch_up(void *context, struct shard *shard)
     struct hub *hub = context;
     (void)shard;
     authorizer_step(hub);
+    opening_step(hub);
     sys_topics_step(hub);
     return catch_up_step(hub);
 }
@@ -601,6 +602,7 @@ void hub_destroy(struct hub *hub)
         return;
     hub->is_ending = true;
     delivery_abort(hub);
+    opening_abort_delayed(hub);
     net_destroy(hub->net);
     destroy_sessions(hub);
     discard_mail(hub);

@@ -18,11 +18,13 @@
 #include "core/shard.h"
 #include "core/table.h"
 #include "net/net.h"
+#include "session/damper.h"
 #include "session/recent.h"
 #include "session/topic_index.h"
 
 struct authorizer;
 struct hub_mail;
+struct opening_wait;
 struct log;
 struct outbox_mail;
 struct owner;
@@ -47,6 +49,9 @@ struct hub_limits {
     uint32_t recent_entries_max; /* hand-overs kept for near cursors */
     uint32_t recent_bytes_max;
     uint32_t reads_max;         /* reads of late sessions under way, per shard */
+    uint64_t retained_max;      /* values of the gateway; 0: any number */
+    uint32_t takeovers_max;     /* of one ClientId in DAMPER_WINDOW_MS without a delay; 0: any */
+    uint32_t takeover_delay_ms; /* of those beyond */
     uint64_t session_expiry_ms; /* of a durable session without a connection */
     uint32_t sys_interval_ms;   /* 0: no $SYS topics */
     bool allow_anonymous;       /* also on other than loopback addresses */
@@ -70,6 +75,18 @@ enum hub_reject {
     HUB_REJECTS
 };
 
+/* Why a CONNECT was answered with another code than 0; what the codec refuses is not among these.
+ */
+enum hub_refusal {
+    HUB_REFUSED_CLIENT_ID,      /* code 2 */
+    HUB_REFUSED_UNAVAILABLE,    /* code 3: the store or memory */
+    HUB_REFUSED_CONNECTIONS,    /* code 3: the gateway has as many as it may */
+    HUB_REFUSED_OVERLOAD,       /* code 3 */
+    HUB_REFUSED_CREDENTIALS,    /* code 4 */
+    HUB_REFUSED_NOT_AUTHORIZED, /* code 5 */
+    HUB_REFUSALS
+};
+
 /* Units: publishes as messages, deliveries as record x session. Written by the hub's thread only.
  */
 struct hub_counters {
@@ -89,16 +106,20 @@ struct hub_counters {
     uint64_t finished; /* acknowledged deliveries */
     uint64_t dropped[HUB_DROPS];
     uint64_t connects;
-    uint64_t connects_refused;
+    uint64_t connects_refused[HUB_REFUSALS];
     uint64_t takeovers;
-    uint64_t sessions;      /* now */
-    uint64_t subscriptions; /* now */
-    uint64_t in_flight;     /* now, deliveries */
-    uint64_t late_sessions; /* now: cursors */
+    uint64_t takeovers_delayed;
+    uint64_t subscriptions_refused; /* answered with 0x80 */
+    uint64_t sessions;              /* now */
+    uint64_t subscriptions;         /* now */
+    uint64_t in_flight;             /* now, deliveries */
+    uint64_t late_sessions;         /* now: cursors */
     uint64_t reads;
     uint64_t read_records;
     uint64_t shard_lates; /* times that a full mailbox made this shard late */
     uint64_t store_failures;
+    uint64_t retained_values;  /* now, of this shard's partitions */
+    uint64_t retained_refused; /* new values beyond retained_max, or without memory */
 };
 
 /* Shared by the hubs of a gateway; immutable but for what is atomic. */
@@ -106,7 +127,8 @@ struct hub_shared {
     uint64_t seed; /* of all hashes of peers' strings */
     struct hub **hubs;
     uint32_t hub_count;
-    uint64_t start_ms; /* wall time */
+    uint64_t start_ms;                /* wall time */
+    _Atomic uint64_t retained_values; /* over all owners */
 };
 
 struct hub {
@@ -146,7 +168,11 @@ struct hub {
     uint32_t answers_max;                /* of each */
     struct store_operation *store_first; /* refused by the broker's full queue */
     struct store_operation *store_last;
-    uint32_t store_count;      /* reads and writes of sessions under way, these included */
+    uint32_t store_count; /* reads and writes of sessions under way, these included */
+    struct damper damper;
+    struct opening_wait
+        *delayed_first; /* takeovers that have to wait, in the order of their time */
+    struct opening_wait *delayed_last;
     bool is_ending;            /* hub_destroy: nobody is told anything any more */
     bool wants_turn;           /* something was asked of the broker after its step */
     struct sys_publisher *sys; /* shared; NULL: no $SYS */

@@ -7,6 +7,7 @@
 #include "session/opening.h"
 
 #include "core/base.h"
+#include "core/hash.h"
 #include "core/heap.h"
 #include "net/mqtt_encode.h"
 #include "net/mqtt_topic.h"
@@ -30,9 +31,11 @@ struct opening {
     bool is_session_present;
 };
 
-static void refuse(struct hub *hub, struct connection *connection, enum mqtt_connack_code code)
+/* Answers CONNECT with a code other than 0. */
+static void refuse_for(struct hub *hub, struct connection *connection, enum mqtt_connack_code code,
+                       enum hub_refusal reason)
 {
-    hub->counters.connects_refused++;
+    hub->counters.connects_refused[reason]++;
     const struct mqtt_connack connack = {.code = (uint8_t)code};
     enum mqtt_level level = connection->level;
     unsigned char *out = connection_reserve(hub->net, connection,
@@ -40,6 +43,18 @@ static void refuse(struct hub *hub, struct connection *connection, enum mqtt_con
     if (out != NULL)
         mqtt_encode_connack(&connack, level, out);
     connection_close(hub->net, connection, CONNECTION_CLOSED_REFUSED);
+}
+
+static void refuse(struct hub *hub, struct connection *connection, enum mqtt_connack_code code)
+{
+    enum hub_refusal reason = HUB_REFUSED_UNAVAILABLE;
+    if (code == MQTT_CONNACK_BAD_CLIENT_ID)
+        reason = HUB_REFUSED_CLIENT_ID;
+    else if (code == MQTT_CONNACK_BAD_USER_NAME_OR_PASSWORD)
+        reason = HUB_REFUSED_CREDENTIALS;
+    else if (code == MQTT_CONNACK_NOT_AUTHORIZED)
+        reason = HUB_REFUSED_NOT_AUTHORIZED;
+    refuse_for(hub, connection, code, reason);
 }
 
 static void destroy(struct hub *hub, struct opening *opening)
@@ -416,13 +431,20 @@ static bool check(struct hub *hub, struct connection *connection,
     uint32_t connections =
         atomic_load_explicit(&hub->net_shared->connections, memory_order_relaxed);
     if (connections >= hub->net_limits->connections_max) {
-        refuse(hub, connection, MQTT_CONNACK_UNAVAILABLE);
+        refuse_for(hub, connection, MQTT_CONNACK_UNAVAILABLE, HUB_REFUSED_CONNECTIONS);
+        return false;
+    }
+    if (net_overload(hub->net) >= OVERLOAD_REFUSE_CONNECTS) {
+        refuse_for(hub, connection, MQTT_CONNACK_UNAVAILABLE, HUB_REFUSED_OVERLOAD);
         return false;
     }
     return true;
 }
 
-struct authorized {
+/* A CONNECT that waits for its password check, and perhaps for its turn to take a session over. */
+struct opening_wait {
+    struct opening_wait *next; /* while it is delayed */
+    uint64_t due_ns;
     struct hub *hub;
     struct opening *opening;
     uint32_t slot;
@@ -432,22 +454,85 @@ struct authorized {
     char client_id[];
 };
 
+static void go_on(struct hub *hub, struct opening_wait *waiting)
+{
+    struct connection *connection = net_connection(hub->net, waiting->slot, waiting->generation);
+    const struct mqtt_bytes client_id = {(const unsigned char *)waiting->client_id,
+                                         waiting->client_id_bytes};
+    if (connection != NULL && connection->state == CONNECTION_OPENING)
+        begin(hub, waiting->opening, &client_id, waiting->is_generated);
+    else
+        destroy(hub, waiting->opening);
+    heap_free(hub->heap, waiting);
+}
+
+/* Two clients with one ClientId that take the session from each other again and again have to wait.
+ * True: this one does. */
+static bool delay(struct hub *hub, struct opening_wait *waiting)
+{
+    const struct session *session = session_find(hub, waiting->client_id, waiting->client_id_bytes);
+    bool is_takeover = session != NULL &&
+                       (session->state == SESSION_ATTACHED || session->state == SESSION_OPENING);
+    if (!is_takeover || hub->limits->takeovers_max == 0)
+        return false;
+    uint64_t hash =
+        hash_bytes_seeded(hub->shared->seed, waiting->client_id, waiting->client_id_bytes);
+    if (damper_count(&hub->damper, hash, hub->shard->tick) <= hub->limits->takeovers_max)
+        return false;
+    hub->counters.takeovers_delayed++;
+    waiting->next = NULL;
+    waiting->due_ns = hub->shard->now_ns + hub->limits->takeover_delay_ms * 1000000ULL;
+    if (hub->delayed_last == NULL)
+        hub->delayed_first = waiting;
+    else
+        hub->delayed_last->next = waiting;
+    hub->delayed_last = waiting;
+    return true;
+}
+
+/* Takes the first that is delayed. */
+static struct opening_wait *take_delayed(struct hub *hub)
+{
+    struct opening_wait *waiting = hub->delayed_first;
+    hub->delayed_first = waiting->next;
+    if (hub->delayed_first == NULL)
+        hub->delayed_last = NULL;
+    return waiting;
+}
+
+void opening_step(struct hub *hub)
+{
+    while (hub->delayed_first != NULL && hub->delayed_first->due_ns <= hub->shard->now_ns)
+        go_on(hub, take_delayed(hub));
+}
+
+uint64_t opening_deadline(const struct hub *hub)
+{
+    return hub->delayed_first == NULL ? UINT64_MAX : hub->delayed_first->due_ns;
+}
+
+void opening_abort_delayed(struct hub *hub)
+{
+    while (hub->delayed_first != NULL) {
+        struct opening_wait *waiting = take_delayed(hub);
+        destroy(hub, waiting->opening);
+        heap_free(hub->heap, waiting);
+    }
+}
+
 static void on_authorized(void *context, enum mqtt_connack_code code)
 {
-    struct authorized *waiting = context;
+    struct opening_wait *waiting = context;
     struct hub *hub = waiting->hub;
     struct connection *connection = net_connection(hub->net, waiting->slot, waiting->generation);
     bool is_there = connection != NULL && connection->state == CONNECTION_OPENING;
-    if (!is_there) {
-        destroy(hub, waiting->opening);
-    } else if (code != MQTT_CONNACK_ACCEPTED) {
-        refuse(hub, connection, code);
-        destroy(hub, waiting->opening);
-    } else {
-        const struct mqtt_bytes client_id = {(const unsigned char *)waiting->client_id,
-                                             waiting->client_id_bytes};
-        begin(hub, waiting->opening, &client_id, waiting->is_generated);
+    if (!is_there || code == MQTT_CONNACK_ACCEPTED) {
+        if (!is_there || !delay(hub, waiting))
+            go_on(hub, waiting);
+        return;
     }
+    refuse(hub, connection, code);
+    destroy(hub, waiting->opening);
     heap_free(hub->heap, waiting);
 }
 
@@ -469,7 +554,7 @@ enum net_verdict opening_connect(struct hub *hub, struct connection *connection,
         return NET_RETRY;
     }
     struct opening *opening = create(hub, connection, connect, &client_id);
-    struct authorized *waiting =
+    struct opening_wait *waiting =
         opening == NULL ? NULL : heap_alloc(hub->heap, sizeof(*waiting) + client_id.count);
     if (waiting == NULL) {
         if (opening != NULL)
@@ -477,7 +562,7 @@ enum net_verdict opening_connect(struct hub *hub, struct connection *connection,
         refuse(hub, connection, MQTT_CONNACK_UNAVAILABLE);
         return NET_CLOSE;
     }
-    *waiting = (struct authorized){
+    *waiting = (struct opening_wait){
         .hub = hub,
         .opening = opening,
         .slot = connection->slot,

@@ -28,6 +28,13 @@ void opening_on_close(struct hub *hub, struct session *session, struct connectio
 /* DISCONNECT came: the will is not published [MQTT-3.14.4-3]. */
 void opening_forget_will(struct hub *hub, struct session *session);
 
+/* A step of the turn: takeovers that were delayed and are due. When the next one is. */
+void opening_step(struct hub *hub);
+uint64_t opening_deadline(const struct hub *hub);
+
+/* Frees those that are delayed; for hub_destroy. */
+void opening_abort_delayed(struct hub *hub);
+
 /* Frees what waits of an opening; for hub_destroy. */
 void opening_abort(struct hub *hub, struct session *session);
 

@@ -8,6 +8,7 @@
 #include "core/base.h"
 #include "core/hash.h"
 #include "core/heap.h"
+#include "core/table.h"
 #include "core/wire.h"
 #include "net/mqtt_topic.h"
 #include "session/hub.h"
@@ -24,13 +25,21 @@ struct retained_batch {
     uint64_t applied; /* highest sequence in this batch */
     uint16_t partition;
     void *memory[BATCH_VALUES_MAX];
+    struct retained_topic *fresh[BATCH_VALUES_MAX]; /* topics that had no value before; or NULL */
+    uint64_t hashes[BATCH_VALUES_MAX];              /* of their topics */
     unsigned char applied_key[APPLIED_KEY_BYTES];
     unsigned char applied_value[APPLIED_VALUE_BYTES];
 };
 
+/* A topic that has a value. */
+struct retained_topic {
+    uint64_t hash;
+};
+
 struct retained_writer {
     struct owner *owner;
-    struct retained_batch *filling;       /* of one partition */
+    struct table topics;            /* by hash; two topics with one 64-bit hash count as one */
+    struct retained_batch *filling; /* of one partition */
     struct retained_batch *waiting_first; /* refused by the broker's full queue */
     struct retained_batch *waiting_last;
     uint32_t under_way;
@@ -42,6 +51,7 @@ int retained_writer_create(struct owner *owner, struct retained_writer **out_wri
     if (writer == NULL)
         return -ENOMEM;
     writer->owner = owner;
+    table_init(&writer->topics, owner->hub->heap);
     *out_writer = writer;
     return 0;
 }
@@ -56,10 +66,56 @@ static void free_batch(struct retained_batch *batch)
     heap_free(heap, batch);
 }
 
+static bool is_hash(const void *item, const void *key)
+{
+    const struct retained_topic *topic = item;
+    return topic->hash == *(const uint64_t *)key;
+}
+
+/* The topic has no value any more. */
+static void forget_topic(struct retained_writer *writer, struct retained_topic *topic)
+{
+    struct hub *hub = writer->owner->hub;
+    table_remove(&writer->topics, topic->hash, topic);
+    heap_free(hub->heap, topic);
+    hub->counters.retained_values--;
+    atomic_fetch_sub_explicit(&hub->shared->retained_values, 1, memory_order_relaxed);
+}
+
+/* A topic gets its first value. NULL: there are retained_max already, or memory is out. */
+static struct retained_topic *remember_topic(struct retained_writer *writer, uint64_t hash)
+{
+    struct hub *hub = writer->owner->hub;
+    uint64_t count_max = hub->limits->retained_max;
+    uint64_t count =
+        atomic_fetch_add_explicit(&hub->shared->retained_values, 1, memory_order_relaxed);
+    struct retained_topic *topic =
+        count_max != 0 && count >= count_max ? NULL : heap_alloc(hub->heap, sizeof(*topic));
+    if (topic != NULL) {
+        topic->hash = hash;
+        if (table_insert(&writer->topics, hash, topic) == 0) {
+            hub->counters.retained_values++;
+            return topic;
+        }
+        heap_free(hub->heap, topic);
+    }
+    atomic_fetch_sub_explicit(&hub->shared->retained_values, 1, memory_order_relaxed);
+    return NULL;
+}
+
+static bool free_topic(void *context, void *item)
+{
+    struct retained_writer *writer = context;
+    heap_free(writer->owner->hub->heap, item);
+    return true;
+}
+
 void retained_writer_destroy(struct retained_writer *writer)
 {
     if (writer == NULL)
         return;
+    table_iterate(&writer->topics, free_topic, writer);
+    table_deinit(&writer->topics);
     if (writer->filling != NULL)
         free_batch(writer->filling);
     while (writer->waiting_first != NULL) {
@@ -89,6 +145,20 @@ uint32_t retained_writer_key(uint16_t partition, const void *topic, uint32_t byt
     return 3 + kept + 16;
 }
 
+/* The store took nothing of a batch: its new values are none. */
+static void give_up(struct retained_batch *batch)
+{
+    struct retained_writer *writer = batch->writer;
+    writer->owner->counters.retained_failures++;
+    for (uint32_t i = 0; i + 1 < batch->commit.count; i++) {
+        struct retained_topic *topic = batch->fresh[i];
+        /* It may have been deleted meanwhile. */
+        if (topic != NULL &&
+            table_find(&writer->topics, batch->hashes[i], is_hash, &batch->hashes[i]) == topic)
+            forget_topic(writer, topic);
+    }
+}
+
 static void on_committed(struct broker_commit *commit)
 {
     struct retained_batch *batch = ps_container_of(commit, struct retained_batch, commit);
@@ -97,7 +167,7 @@ static void on_committed(struct broker_commit *commit)
     if (commit->status == BROKER_OK)
         owner->counters.retained_writes += commit->count - 1U;
     else
-        owner->counters.retained_failures++;
+        give_up(batch);
     free_batch(batch);
 }
 
@@ -168,8 +238,18 @@ static struct retained_batch *batch_for(struct retained_writer *writer, uint16_t
 void retained_writer_apply(struct retained_writer *writer, struct record *record)
 {
     struct owner *owner = writer->owner;
-    struct retained_batch *batch = batch_for(writer, record->partition);
     bool is_deletion = record->payload_bytes == 0;
+    uint64_t hash = record->topic_hash;
+    struct retained_topic *known = table_find(&writer->topics, hash, is_hash, &hash);
+    struct retained_topic *fresh = NULL;
+    if (known == NULL && !is_deletion) {
+        fresh = remember_topic(writer, hash);
+        if (fresh == NULL) {
+            owner->hub->counters.retained_refused++;
+            return;
+        }
+    }
+    struct retained_batch *batch = batch_for(writer, record->partition);
     size_t value_bytes = is_deletion ? 0 : record_encoded_bytes(record);
     unsigned char key[BROKER_KEY_BYTES_MAX];
     uint32_t key_bytes = retained_writer_key(record->partition, record_topic(record),
@@ -178,12 +258,18 @@ void retained_writer_apply(struct retained_writer *writer, struct record *record
         batch == NULL ? NULL : heap_alloc(owner->hub->heap, key_bytes + value_bytes);
     if (memory == NULL) {
         owner->counters.retained_failures++;
+        if (fresh != NULL)
+            forget_topic(writer, fresh);
         return;
     }
+    if (known != NULL && is_deletion)
+        forget_topic(writer, known);
     memcpy(memory, key, key_bytes);
     if (!is_deletion)
         record_encode(record, 0, memory + key_bytes, value_bytes);
     batch->memory[batch->commit.count] = memory;
+    batch->fresh[batch->commit.count] = fresh;
+    batch->hashes[batch->commit.count] = hash;
     batch->commit.writes[batch->commit.count++] = (struct broker_write){
         .kind = is_deletion ? BROKER_DELETE : BROKER_PUT,
         .key = {memory, key_bytes},

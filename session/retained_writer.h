@@ -7,6 +7,10 @@
  * Keys: "r", partition (2 bytes), topic; a topic beyond RETAINED_KEY_TOPIC_BYTES is cut and its
  * hash added.
  *
+ * Which topics have a value is known by their hashes, so that there are never more than
+ * retained_max: beyond it a topic without a value gets none (its message is delivered as any
+ * other), while those that have one go on.
+ *
  * Owner and thread: the partition's owner.
  */
 #ifndef PENSTOCK_SESSION_RETAINED_WRITER_H

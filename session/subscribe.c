@@ -112,6 +112,7 @@ static void finish(struct hub *hub, struct subscribe_job *job)
         struct filter *filter = job->filters[i];
         struct subscription *subscription =
             filter == NULL ? NULL : session_subscription(session, filter);
+        hub->counters.subscriptions_refused += job->codes[i] == MQTT_SUBACK_FAILURE;
         if (subscription == NULL)
             continue; /* refused, or unsubscribed meanwhile */
         settle_start(hub, session, job, subscription);
