@@ -184,11 +184,10 @@ static void read_hinted(struct memory_log *log, struct broker_pull *pull, uint64
     bool is_full = false;
     do {
         struct memory_log_block *block = *block_place(log, block_number(sequence));
-        uint32_t position = block_position(sequence);
-        uint64_t end = ps_min_u64(sequence - position + MEMORY_LOG_BLOCK_RECORDS, log->next);
+        uint64_t block_end = sequence - block_position(sequence) + MEMORY_LOG_BLOCK_RECORDS;
+        uint64_t end = ps_min_u64(block_end, log->next);
         struct memory_log_marks marks;
-        uint32_t work = memory_log_block_mark(
-            log, block, position, (uint32_t)(end - sequence) + position, scratch, &marks);
+        uint32_t work = memory_log_block_mark(log, block, sequence, end, scratch, &marks);
         *work_left -= ps_min_u32(work, *work_left);
         uint64_t stopped = read_marked(log, pull, &marks, sequence, end, &bytes);
         is_full = stopped != end;

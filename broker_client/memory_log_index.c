@@ -81,8 +81,8 @@ static void add_prefixes(struct memory_log_index *index, uint32_t position,
 typedef void add_record(struct memory_log_index *index, uint32_t position,
                         const struct record *record, uint64_t seed);
 
-/* Brings an index up to the block's first `count` records. The oldest of a log's first block may be
- * gone already: from `position` on they are all there. NULL when there is no memory for it. */
+/* Brings an index up to the block's first `count` records. Those below `first_kept` may be gone
+ * already. NULL when there is no memory for it. */
 static struct memory_log_index *index_update(struct memory_log *log,
                                              struct memory_log_index **index,
                                              uint32_t entries_per_record, add_record *add,
@@ -145,16 +145,21 @@ static void mark_all(struct memory_log_marks *marks, uint32_t position, uint32_t
 }
 
 uint32_t memory_log_block_mark(struct memory_log *log, struct memory_log_block *block,
-                               uint32_t position, uint32_t count,
+                               uint64_t begin, uint64_t end,
                                const struct memory_log_scratch *scratch,
                                struct memory_log_marks *out_marks)
 {
-    memset(out_marks, 0, sizeof(*out_marks));
+    uint32_t position = (uint32_t)((begin - 1) % MEMORY_LOG_BLOCK_RECORDS);
+    uint32_t count = position + (uint32_t)(end - begin);
+    /* Another reader may begin lower than this one, so the index is of all that are there. */
+    uint64_t block_begin = begin - position;
+    uint32_t first_kept = (uint32_t)(ps_max_u64(log->first, block_begin) - block_begin);
     uint32_t work = 1;
+    memset(out_marks, 0, sizeof(*out_marks));
     uint32_t topic_count = scratch->topic_count;
     if (topic_count > 0) {
         const struct memory_log_index *index =
-            index_update(log, &block->topics, 1, add_topic, block, position, count, &work);
+            index_update(log, &block->topics, 1, add_topic, block, first_kept, count, &work);
         if (index == NULL)
             goto without_index;
         for (uint32_t hint = 0; hint < topic_count; hint++)
@@ -163,7 +168,7 @@ uint32_t memory_log_block_mark(struct memory_log *log, struct memory_log_block *
     if (scratch->prefix_count > 0) {
         const struct memory_log_index *index =
             index_update(log, &block->prefixes, MEMORY_LOG_PREFIX_LEVELS, add_prefixes, block,
-                         position, count, &work);
+                         first_kept, count, &work);
         if (index == NULL)
             goto without_index;
         for (uint32_t hint = topic_count; hint < topic_count + scratch->prefix_count; hint++)

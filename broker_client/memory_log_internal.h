@@ -108,10 +108,10 @@ struct memory_log_marks {
 bool memory_log_hints_prepare(struct memory_log_scratch *scratch, const struct broker_hint *hint,
                               uint64_t hash_seed);
 
-/* Marks the records from `position` below `count` of a block that the hints cover, and perhaps a
- * few more. Result: the work it took, in steps of some 10 ns. */
+/* Marks the records of a block that the hints cover, and perhaps a few more, from sequence `begin`
+ * (kept, and of this block) below `end`. Result: the work it took, in steps of some 10 ns. */
 uint32_t memory_log_block_mark(struct memory_log *log, struct memory_log_block *block,
-                               uint32_t position, uint32_t count,
+                               uint64_t begin, uint64_t end,
                                const struct memory_log_scratch *scratch,
                                struct memory_log_marks *out_marks);
 
