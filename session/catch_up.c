@@ -12,6 +12,7 @@
 #include "session/hub_mail.h"
 #include "session/interest.h"
 #include "session/late_read.h"
+#include "session/progress.h"
 #include "session/resend.h"
 #include "session/retained_job.h"
 #include "session/session.h"
@@ -41,6 +42,7 @@ static struct cursor *make(struct hub *hub, struct session *session, uint16_t pa
     cursor->next = session->cursors;
     session->cursors = cursor;
     hub->counters.late_sessions++;
+    progress_note(hub, session);
     return cursor;
 }
 
@@ -97,6 +99,13 @@ void catch_up_turn_late(struct hub *hub, struct session *session, const struct r
 bool catch_up_start(struct hub *hub, struct session *session, uint16_t partition, uint64_t sequence)
 {
     return make(hub, session, partition, sequence) != NULL;
+}
+
+void catch_up_set_position(struct session *session, uint16_t partition, uint64_t sequence)
+{
+    struct cursor *cursor = find(session, partition);
+    ps_assert(cursor != NULL && cursor->state == CURSOR_FAR);
+    cursor->sequence = sequence;
 }
 
 static bool concerns(const struct hub *hub, const struct session *session, uint16_t partition)
@@ -164,7 +173,7 @@ static struct session *take_scheduled(struct hub *hub)
     hub->late_first = session->next_late;
     if (hub->late_first == 0)
         hub->late_last = 0;
-    session->flags &= (uint8_t)~SESSION_IN_LATE;
+    session->flags &= (uint16_t)~SESSION_IN_LATE;
     return session;
 }
 
@@ -187,41 +196,41 @@ static bool replay(struct hub *hub, struct session *session, struct cursor *curs
     return true;
 }
 
-enum progress {
-    PROGRESS_DONE,  /* the session is live in this partition */
-    PROGRESS_FULL,  /* its window is full: an acknowledgement goes on */
-    PROGRESS_WAITS, /* an answer goes on */
-    PROGRESS_MORE   /* there is more to look at now */
+enum outcome {
+    OUTCOME_DONE,  /* the session is live in this partition */
+    OUTCOME_FULL,  /* its window is full: an acknowledgement goes on */
+    OUTCOME_WAITS, /* an answer goes on */
+    OUTCOME_MORE   /* there is more to look at now */
 };
 
 /* Follows the recent ring from the cursor's position. */
-static enum progress run_near(struct hub *hub, struct session *session, struct cursor *cursor)
+static enum outcome run_near(struct hub *hub, struct session *session, struct cursor *cursor)
 {
     for (uint32_t looks = 0; looks < LOOKS_PER_SESSION; looks++) {
         if (cursor->position == hub->recent.next)
-            return PROGRESS_DONE;
+            return OUTCOME_DONE;
         const struct recent_entry *entry = recent_at(&hub->recent, cursor->position);
         if (entry == NULL) {
             cursor->state = CURSOR_FAR;
-            return PROGRESS_MORE;
+            return OUTCOME_MORE;
         }
         if (entry->record->partition == cursor->partition &&
             !replay(hub, session, cursor, entry->record))
-            return PROGRESS_FULL;
+            return OUTCOME_FULL;
         if (!cursor->scans && entry->next == 0)
-            return PROGRESS_DONE;
+            return OUTCOME_DONE;
         if (entry->next == RECENT_UNKNOWN)
             cursor->scans = true;
         cursor->position = cursor->scans ? cursor->position + 1 : entry->next;
     }
-    return PROGRESS_MORE;
+    return OUTCOME_MORE;
 }
 
 /* Asks the owner for what comes next. */
-static enum progress run_far(struct hub *hub, struct session *session, struct cursor *cursor)
+static enum outcome run_far(struct hub *hub, struct session *session, struct cursor *cursor)
 {
     if (!delivery_is_open(hub, session))
-        return PROGRESS_FULL;
+        return OUTCOME_FULL;
     uint32_t room = hub->limits->window_max - window_count(session->window);
     uint16_t records_max = (uint16_t)ps_min_u32(BROKER_PULL_RECORDS_MAX,
                                                 room < READ_RECORDS_MIN ? READ_RECORDS_MIN : room);
@@ -229,10 +238,10 @@ static enum progress run_far(struct hub *hub, struct session *session, struct cu
                                    cursor->sequence, records_max);
     if (cursor->read == NULL) {
         hub->read_waiters++;
-        return PROGRESS_WAITS;
+        return OUTCOME_WAITS;
     }
     cursor->state = CURSOR_READING;
-    return PROGRESS_WAITS;
+    return OUTCOME_WAITS;
 }
 
 /* Takes one session on as far as it goes. True: it has more to do at once. */
@@ -248,15 +257,15 @@ static bool run_session(struct hub *hub, struct session *session)
     struct cursor *next = NULL;
     for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = next) {
         next = cursor->next;
-        enum progress progress = PROGRESS_WAITS;
+        enum outcome outcome = OUTCOME_WAITS;
         if (cursor->state == CURSOR_NEAR)
-            progress = run_near(hub, session, cursor);
+            outcome = run_near(hub, session, cursor);
         if (cursor->state == CURSOR_FAR)
-            progress = run_far(hub, session, cursor);
-        if (progress == PROGRESS_DONE)
+            outcome = run_far(hub, session, cursor);
+        if (outcome == OUTCOME_DONE)
             end(hub, session, cursor);
-        has_more |= progress == PROGRESS_MORE;
-        if (progress == PROGRESS_FULL)
+        has_more |= outcome == OUTCOME_MORE;
+        if (outcome == OUTCOME_FULL)
             break;
     }
     return has_more;

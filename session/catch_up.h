@@ -61,6 +61,9 @@ void catch_up_turn_late(struct hub *hub, struct session *session, const struct r
 bool catch_up_start(struct hub *hub, struct session *session, uint16_t partition,
                     uint64_t sequence);
 
+/* Moves the cursor of a session that is being loaded. */
+void catch_up_set_position(struct session *session, uint16_t partition, uint64_t sequence);
+
 /* The owners have the interest of a session out of the store: from from[partition] on everything is
  * handed over (UINT64_MAX: the partition does not concern it). Cursors with nothing to read go. */
 void catch_up_resume(struct hub *hub, struct session *session, const uint64_t *from);

@@ -12,7 +12,9 @@
 #include "net/mqtt_encode.h"
 #include "net/mqtt_topic.h"
 #include "session/catch_up.h"
+#include "session/exactly_once.h"
 #include "session/hub.h"
+#include "session/progress.h"
 #include "session/session.h"
 #include "session/window.h"
 
@@ -93,8 +95,14 @@ bool delivery_send(struct hub *hub, struct session *session, struct record *reco
         entry->filter = filter;
     }
     hub->counters.in_flight++;
-    delivery_write(hub, session, record, qos, entry->packet_id,
-                   filter == NULL ? 0 : DELIVERY_RETAIN);
+    progress_note(hub, session);
+    /* QoS 1 behind a QoS 2 that waits keeps its place. */
+    if (filter == NULL && (qos == 2 || session->exactly_once != NULL))
+        exactly_once_take(hub, session, EXACTLY_ONCE_PUBLISH, entry->packet_id,
+                          record_acquire(record));
+    else
+        delivery_write(hub, session, record, qos, entry->packet_id,
+                       filter == NULL ? 0 : DELIVERY_RETAIN);
     return true;
 }
 

@@ -308,6 +308,7 @@ static int create_shared(struct gateway *gateway, char *error)
     clock_gettime(CLOCK_REALTIME, &now);
     gateway->hub_shared = (struct hub_shared){
         .seed = random_word(),
+        .run = random_word(),
         .hubs = gateway->hubs,
         .hub_count = count,
         .start_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,

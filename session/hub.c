@@ -10,12 +10,14 @@
 #include "session/authorizer.h"
 #include "session/catch_up.h"
 #include "session/delivery.h"
+#include "session/exactly_once.h"
 #include "session/hub_mail.h"
 #include "session/inbound.h"
 #include "session/interest.h"
 #include "session/late_read.h"
 #include "session/opening.h"
 #include "session/owner.h"
+#include "session/progress.h"
 #include "session/retained_job.h"
 #include "session/retained_read.h"
 #include "session/retained_writer.h"
@@ -183,9 +185,13 @@ static bool on_mail(struct hub *hub, uint32_t from, const struct hub_mail *mail)
         return owner_publish(hub->owner, from, mail);
     case HUB_MAIL_INTEREST:
     case HUB_MAIL_INTEREST_DROP:
+        if (!hub->owner->is_started)
+            return false;
         owner_interest(hub->owner, mail->pointer, mail->kind == HUB_MAIL_INTEREST_DROP);
         return true;
     case HUB_MAIL_READ:
+        if (!hub->owner->is_started)
+            return false;
         owner_read(hub->owner, mail->pointer);
         return true;
     case HUB_MAIL_RETAINED:
@@ -258,7 +264,7 @@ static void retry_publishers(struct hub *hub)
     while (number != 0) {
         struct session *session = pool_at(&hub->session_pool, number - 1);
         number = session->next_retry;
-        session->flags &= (uint8_t)~SESSION_IN_RETRY;
+        session->flags &= (uint16_t)~SESSION_IN_RETRY;
         if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
             net_resume(hub->net, session->connection);
     }
@@ -283,6 +289,7 @@ static bool step_broker(void *context, struct shard *shard)
     struct hub *hub = context;
     hub->wants_turn = false;
     retained_writer_step(hub->owner->retained);
+    exactly_once_step(hub);
     session_store_step(hub);
     bool has_more = owner_step(hub->owner);
     /* What the broker committed and handed over reaches this shard's sessions in this turn. */
@@ -312,6 +319,7 @@ static bool step_catch_up(void *context, struct shard *shard)
     authorizer_step(hub);
     opening_step(hub);
     sys_topics_step(hub);
+    progress_step(hub);
     return catch_up_step(hub);
 }
 
@@ -332,9 +340,7 @@ static void on_acknowledged(struct hub *hub, struct session *session, enum mqtt_
             return;
         if (entry != NULL)
             window_mark_released(session->window, entry);
-        unsigned char *out = connection_reserve(hub->net, session->connection, 4);
-        if (out != NULL)
-            mqtt_encode_ack(MQTT_PUBREL, packet_id, out);
+        exactly_once_take(hub, session, EXACTLY_ONCE_PUBREL, packet_id, NULL);
         return;
     }
     bool is_expected =
@@ -516,6 +522,8 @@ int hub_create(const struct hub_options *options, struct hub **out_hub)
     if (status == 0)
         status = create_net(hub, options);
     if (status == 0)
+        status = progress_create(hub, &hub->progress);
+    if (status == 0)
         status = owner_create(hub, &hub->owner);
     if (status != 0) {
         hub_destroy(hub);
@@ -549,6 +557,7 @@ static void destroy_sessions(struct hub *hub)
         return;
     table_iterate(&hub->sessions, collect, &victims);
     for (uint32_t i = 0; i < victims.count; i++) {
+        victims.sessions[i]->connection = NULL; /* net is gone */
         opening_abort(hub, victims.sessions[i]);
         session_destroy(hub, victims.sessions[i]);
     }
@@ -608,6 +617,7 @@ void hub_destroy(struct hub *hub)
     discard_mail(hub);
     session_store_abort(hub);
     owner_destroy(hub->owner);
+    progress_destroy(hub, hub->progress);
     recent_deinit(&hub->recent);
     topic_index_deinit(&hub->index);
     table_deinit(&hub->sessions);

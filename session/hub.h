@@ -28,6 +28,7 @@ struct opening_wait;
 struct log;
 struct outbox_mail;
 struct owner;
+struct progress;
 struct session;
 struct store_operation;
 struct sys_publisher;
@@ -125,6 +126,7 @@ struct hub_counters {
 /* Shared by the hubs of a gateway; immutable but for what is atomic. */
 struct hub_shared {
     uint64_t seed; /* of all hashes of peers' strings */
+    uint64_t run;  /* number of this gateway's run; names its checkpoint lines */
     struct hub **hubs;
     uint32_t hub_count;
     uint64_t start_ms;                /* wall time */
@@ -143,6 +145,7 @@ struct hub {
     struct net_shared *net_shared;
     struct hub_shared *shared;
     struct owner *owner;
+    struct progress *progress;
     struct topic_index index; /* filters to this shard's subscribers */
     struct table sessions;    /* by client id */
     struct pool session_pool;
@@ -159,9 +162,10 @@ struct hub {
     uint32_t fan_out_left;   /* subscribers that this turn still looks at */
     uint32_t late_first;     /* sessions that can catch up now: index + 1 */
     uint32_t late_last;
-    uint32_t read_waiters; /* sessions in that list that wait for a read to become free */
-    uint32_t read_count;   /* reads under way */
-    uint32_t retry_first;  /* sessions whose publish waits for room: index + 1 */
+    uint32_t read_waiters;  /* sessions in that list that wait for a read to become free */
+    uint32_t read_count;    /* reads under way */
+    uint32_t wanting_first; /* sessions whose QoS 2 steps want a write: index + 1 */
+    uint32_t retry_first;   /* sessions whose publish waits for room: index + 1 */
     struct outbox_mail *outbox_first;
     struct outbox_mail *outbox_last;
     uint32_t *answers_due;               /* by shard: requests whose answer's room is reserved */

@@ -8,8 +8,11 @@
 #include "core/heap.h"
 #include "net/mqtt_encode.h"
 #include "net/mqtt_topic.h"
+#include "session/exactly_once.h"
 #include "session/hub.h"
 #include "session/hub_mail.h"
+#include "session/opening.h"
+#include "session/progress.h"
 #include "session/session.h"
 #include "session/session_store.h"
 
@@ -57,7 +60,8 @@ static bool make_room(struct hub *hub, struct inbound *inbound)
 
 static uint64_t *generation_of(const struct inbound *inbound, uint16_t packet_id)
 {
-    struct inbound_page *page = inbound->pages[packet_id / INBOUND_PAGE_IDS];
+    struct inbound_page *page =
+        inbound->pages == NULL ? NULL : inbound->pages[packet_id / INBOUND_PAGE_IDS];
     return page == NULL ? NULL : &page->generations[packet_id % INBOUND_PAGE_IDS];
 }
 
@@ -66,13 +70,19 @@ bool inbound_open(struct hub *hub, struct session *session, uint16_t packet_id, 
     struct inbound *inbound = inbound_of(hub, session);
     if (inbound == NULL)
         return false;
+    if (inbound->pages == NULL)
+        inbound->pages = heap_zalloc(hub->heap, INBOUND_PAGES * sizeof(struct inbound_page *));
+    if (inbound->pages == NULL)
+        return false;
     struct inbound_page **page = &inbound->pages[packet_id / INBOUND_PAGE_IDS];
     if (*page == NULL)
         *page = heap_zalloc(hub->heap, sizeof(**page));
     if (*page == NULL)
         return false;
     (*page)->generations[packet_id % INBOUND_PAGE_IDS] = generation;
+    (*page)->open_count++;
     inbound->open_count++;
+    progress_note(hub, session);
     return true;
 }
 
@@ -87,9 +97,23 @@ void inbound_iterate(const struct session *session,
         const uint64_t *generation = generation_of(inbound, (uint16_t)id);
         if (generation == NULL)
             id |= INBOUND_PAGE_IDS - 1; /* past the page */
-        else if (*generation != 0)
+        else if (*generation != 0 && !(*generation & INBOUND_UNLOGGED))
             visit(context, (uint16_t)id, *generation);
     }
+}
+
+static void count_one(void *context, uint16_t packet_id, uint64_t generation)
+{
+    (void)packet_id;
+    (void)generation;
+    ++*(uint32_t *)context;
+}
+
+uint32_t inbound_logged_count(const struct session *session)
+{
+    uint32_t count = 0;
+    inbound_iterate(session, count_one, &count);
+    return count;
 }
 
 /* Says why a publish is not taken; it is acknowledged all the same, as the client can do nothing
@@ -133,7 +157,7 @@ static void queue_answer(struct inbound *inbound, uint16_t packet_id, uint8_t qo
                          enum inbound_state state)
 {
     *answer_at(inbound, inbound->first + inbound->count) =
-        (struct inbound_answer){.packet_id = packet_id, .qos = qos, .state = (uint8_t)state};
+        (struct inbound_answer){.packet_id = packet_id, .qos = qos & 3U, .state = (uint8_t)state};
     inbound->count++;
 }
 
@@ -146,19 +170,22 @@ static void send_due(struct hub *hub, struct session *session)
         due++;
     if (due == 0)
         return;
+    uint32_t told = 0;
+    for (uint32_t i = 0; i < due; i++)
+        told += !answer_at(inbound, inbound->first + i)->is_mute;
     unsigned char *out = NULL;
-    if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
-        out = connection_reserve(hub->net, session->connection, due * 4);
+    if (told != 0 && session->connection != NULL && session->connection->state == CONNECTION_OPEN)
+        out = connection_reserve(hub->net, session->connection, told * 4);
     for (uint32_t i = 0; i < due; i++) {
         const struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
-        if (out != NULL)
+        if (out != NULL && !answer->is_mute)
             out += mqtt_encode_ack(answer->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, answer->packet_id,
                                    out);
     }
     inbound->first += due;
     inbound->count -= due;
     if (session->flags & SESSION_INBOUND_FULL) {
-        session->flags &= (uint8_t)~SESSION_INBOUND_FULL;
+        session->flags &= (uint16_t)~SESSION_INBOUND_FULL;
         if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
             net_resume(hub->net, session->connection);
     }
@@ -232,9 +259,11 @@ static void repeat_answer(struct hub *hub, struct session *session, uint16_t pac
     struct inbound *inbound = session->inbound;
     hub->counters.duplicates++;
     for (uint32_t i = 0; i < inbound->count; i++) {
-        const struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
-        if (answer->qos == 2 && answer->packet_id == packet_id)
+        struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
+        if (answer->qos == 2 && answer->packet_id == packet_id) {
+            answer->is_mute = false;
             return;
+        }
     }
     queue_answer(inbound, packet_id, 2, INBOUND_DUE);
     send_due(hub, session);
@@ -252,8 +281,11 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
         repeat_answer(hub, session, publish->packet_id);
         return NET_CONTINUE;
     }
-    uint64_t generation = ++session->generation;
-    if (!is_rejected(hub, publish)) {
+    /* Only QoS 2 counts: repeated after a crash in the same order [MQTT-4.4.0-1], publishes get the
+     * same numbers and so the same deduplication ids. */
+    uint64_t generation = session->generation + (publish->qos == 2);
+    bool is_logged = is_rejected(hub, publish);
+    if (!is_logged) {
         struct record *record = make_record(hub, publish);
         if (record == NULL)
             goto out_of_memory;
@@ -264,12 +296,14 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
             return retry_later(hub, session);
         }
         queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_WAITING);
+        session->generation = generation;
     } else {
         queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_DUE);
         send_due(hub, session);
     }
     hub->counters.accepted[publish->qos]++;
-    if (publish->qos == 2 && !inbound_open(hub, session, publish->packet_id, generation))
+    if (publish->qos == 2 && !inbound_open(hub, session, publish->packet_id,
+                                           generation | (is_logged ? 0 : INBOUND_UNLOGGED)))
         goto out_of_memory;
     return NET_CONTINUE;
 out_of_memory:
@@ -294,17 +328,65 @@ enum net_verdict inbound_publish(struct hub *hub, struct session *session,
     return publish_acknowledged(hub, session, publish);
 }
 
+static void close_id(struct hub *hub, struct inbound *inbound, uint16_t packet_id)
+{
+    uint64_t *generation = inbound == NULL ? NULL : generation_of(inbound, packet_id);
+    if (generation == NULL || *generation == 0)
+        return;
+    *generation = 0;
+    inbound->open_count--;
+    struct inbound_page **page = &inbound->pages[packet_id / INBOUND_PAGE_IDS];
+    if (--(*page)->open_count != 0)
+        return;
+    heap_free(hub->heap, *page);
+    *page = NULL;
+}
+
 void inbound_release(struct hub *hub, struct session *session, uint16_t packet_id)
 {
-    struct inbound *inbound = session->inbound;
-    uint64_t *generation = inbound == NULL ? NULL : generation_of(inbound, packet_id);
-    if (generation != NULL && *generation != 0) {
-        *generation = 0;
-        inbound->open_count--;
-    }
-    unsigned char *out = connection_reserve(hub->net, session->connection, 4);
-    if (out != NULL)
-        mqtt_encode_ack(MQTT_PUBCOMP, packet_id, out);
+    close_id(hub, session->inbound, packet_id);
+    exactly_once_take(hub, session, EXACTLY_ONCE_PUBCOMP, packet_id, NULL);
+}
+
+void inbound_set_due(struct hub *hub, struct session *session, uint32_t position)
+{
+    const struct inbound *inbound = session->inbound;
+    if (inbound == NULL || position - inbound->first >= inbound->count)
+        return;
+    answer_at(inbound, position)->state = INBOUND_DUE;
+    send_due(hub, session);
+}
+
+bool inbound_is_waiting(const struct session *session)
+{
+    return session->inbound != NULL && session->inbound->count != 0;
+}
+
+/* The log has the message of a QoS 2 publish: its id is open, whatever happens. */
+static void on_logged(struct hub *hub, struct session *session, uint32_t position)
+{
+    struct inbound_answer *answer = answer_at(session->inbound, position);
+    uint64_t *generation = generation_of(session->inbound, answer->packet_id);
+    if (generation != NULL)
+        *generation &= ~INBOUND_UNLOGGED;
+    answer->state = INBOUND_LOGGED;
+    if (session->state == SESSION_ATTACHED)
+        exactly_once_take(hub, session, EXACTLY_ONCE_PUBREC, position, NULL);
+    else
+        inbound_set_due(hub, session, position); /* what is saved says it */
+}
+
+/* Not stored: 3.1.1 has no negative acknowledgement, so the client learns by losing its connection,
+ * and its repetition is a new publish. */
+static void on_refused(struct hub *hub, struct session *session, uint32_t position)
+{
+    struct inbound_answer *answer = answer_at(session->inbound, position);
+    if (answer->qos == 2)
+        close_id(hub, session->inbound, answer->packet_id);
+    answer->is_mute = true;
+    if (session->connection != NULL)
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
+    inbound_set_due(hub, session, position);
 }
 
 void inbound_on_answer(struct hub *hub, const struct hub_mail *mail)
@@ -312,28 +394,27 @@ void inbound_on_answer(struct hub *hub, const struct hub_mail *mail)
     struct session *session = session_get(hub, mail->session);
     struct inbound *inbound = session == NULL ? NULL : session->inbound;
     if (inbound == NULL || mail->position - inbound->first >= inbound->count)
-        return; /* its connection ended meanwhile */
-    struct inbound_answer *answer = answer_at(inbound, mail->position);
+        return; /* its session ended meanwhile */
     bool is_stored = mail->status == BROKER_OK || mail->status == BROKER_DUPLICATE;
-    if (!is_stored && session->connection != NULL) {
-        /* 3.1.1 has no negative acknowledgement: the client learns by losing its connection. */
-        connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
-        return;
-    }
-    answer->state = INBOUND_DUE;
-    send_due(hub, session);
+    if (!is_stored)
+        on_refused(hub, session, mail->position);
+    else if (answer_at(inbound, mail->position)->qos == 2)
+        on_logged(hub, session, mail->position);
+    else
+        inbound_set_due(hub, session, mail->position);
+    if (session->state == SESSION_SAVING)
+        opening_save(hub, session);
 }
 
 void inbound_detach(struct hub *hub, struct session *session)
 {
     struct inbound *inbound = session->inbound;
-    session->flags &= (uint8_t)~SESSION_INBOUND_FULL;
+    session->flags &= (uint16_t)~SESSION_INBOUND_FULL;
     if (inbound == NULL)
         return;
-    /* Positions go on, so that a late answer of the old connection meets nothing of the new one. */
-    inbound->first += inbound->count;
-    inbound->count = 0;
-    (void)hub;
+    for (uint32_t i = 0; i < inbound->count; i++)
+        answer_at(inbound, inbound->first + i)->is_mute = true;
+    send_due(hub, session);
 }
 
 void inbound_destroy(struct hub *hub, struct session *session)
@@ -341,8 +422,9 @@ void inbound_destroy(struct hub *hub, struct session *session)
     struct inbound *inbound = session->inbound;
     if (inbound == NULL)
         return;
-    for (uint32_t i = 0; i < INBOUND_PAGES; i++)
+    for (uint32_t i = 0; inbound->pages != NULL && i < INBOUND_PAGES; i++)
         heap_free(hub->heap, inbound->pages[i]);
+    heap_free(hub->heap, inbound->pages);
     heap_free(hub->heap, inbound->answers);
     heap_free(hub->heap, inbound);
     session->inbound = NULL;

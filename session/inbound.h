@@ -23,16 +23,25 @@ struct session;
 
 enum { INBOUND_PAGE_IDS = 256, INBOUND_PAGES = 256 };
 
-enum inbound_state { INBOUND_WAITING, INBOUND_DUE };
+enum inbound_state {
+    INBOUND_WAITING, /* for the log */
+    INBOUND_LOGGED,  /* QoS 2: for the session's record */
+    INBOUND_DUE
+};
 
 struct inbound_answer {
     uint16_t packet_id;
-    uint8_t qos;
-    uint8_t state; /* enum inbound_state */
+    uint8_t qos : 2;
+    uint8_t is_mute : 1; /* its connection is gone: nobody is told */
+    uint8_t state;       /* enum inbound_state */
 };
 
-/* Generations of the QoS 2 packet ids of one page; 0: not open. */
+/* In a generation: the log has not answered yet, so the id must not be stored as open. */
+#define INBOUND_UNLOGGED (1ULL << 63)
+
+/* Generations of the QoS 2 packet ids of one page; 0: not open. It goes with its last open id. */
 struct inbound_page {
+    uint32_t open_count;
     uint64_t generations[INBOUND_PAGE_IDS];
 };
 
@@ -41,8 +50,8 @@ struct inbound {
     uint32_t capacity;              /* a power of two */
     uint32_t first;                 /* position of the oldest; positions run freely */
     uint32_t count;
-    uint32_t open_count; /* QoS 2 ids that are open */
-    struct inbound_page *pages[INBOUND_PAGES];
+    uint32_t open_count;         /* QoS 2 ids that are open */
+    struct inbound_page **pages; /* INBOUND_PAGES of them; NULL before the first QoS 2 publish */
 };
 
 /* A valid PUBLISH of an attached session. */
@@ -55,7 +64,14 @@ void inbound_release(struct hub *hub, struct session *session, uint16_t packet_i
 /* The owner's answer to a publish. */
 void inbound_on_answer(struct hub *hub, const struct hub_mail *mail);
 
-/* The connection is gone: nobody waits for acknowledgements any more. Open ids stay. */
+/* The answer at this position may be sent. */
+void inbound_set_due(struct hub *hub, struct session *session, uint32_t position);
+
+/* The log, or the store, owes an answer. */
+bool inbound_is_waiting(const struct session *session);
+
+/* The connection is gone: nobody waits for acknowledgements any more. Open ids stay, and answers
+ * that are under way still tell which. */
 void inbound_detach(struct hub *hub, struct session *session);
 void inbound_destroy(struct hub *hub, struct session *session);
 
@@ -63,7 +79,8 @@ void inbound_destroy(struct hub *hub, struct session *session);
 bool inbound_open(struct hub *hub, struct session *session, uint16_t packet_id,
                   uint64_t generation);
 
-/* Visits the open ids. */
+/* How many ids are open and in the log; visits them, in ascending order. */
+uint32_t inbound_logged_count(const struct session *session);
 void inbound_iterate(const struct session *session,
                      void (*visit)(void *context, uint16_t packet_id, uint64_t generation),
                      void *context);

@@ -13,9 +13,11 @@
 #include "net/mqtt_topic.h"
 #include "session/authorizer.h"
 #include "session/catch_up.h"
+#include "session/exactly_once.h"
 #include "session/hub.h"
 #include "session/inbound.h"
 #include "session/interest.h"
+#include "session/progress.h"
 #include "session/resend.h"
 #include "session/retained_job.h"
 #include "session/session.h"
@@ -27,6 +29,8 @@ struct opening {
     struct connection *connection; /* NULL: it went away while we waited */
     struct will *will;
     uint16_t keepalive_seconds;
+    uint8_t writes; /* under way */
+    bool is_failed; /* one of them */
     bool is_clean;
     bool is_session_present;
 };
@@ -66,9 +70,21 @@ static void destroy(struct hub *hub, struct opening *opening)
 static void on_saved(struct hub *hub, struct session *session, void *context, bool is_stored)
 {
     (void)context;
-    (void)is_stored;
-    if (session != NULL && session->state == SESSION_SAVING)
+    if (session == NULL || session->state != SESSION_SAVING)
+        return;
+    if (is_stored) {
         session_destroy(hub, session);
+        return;
+    }
+    session->flags |= SESSION_UNSAVED;
+    progress_note(hub, session);
+}
+
+void opening_save(struct hub *hub, struct session *session)
+{
+    session->flags &= (uint16_t)~SESSION_UNSAVED;
+    if (session->state == SESSION_SAVING && !inbound_is_waiting(session))
+        session_store_save(hub, session, on_saved, NULL);
 }
 
 /* Ends an opening whose connection is to be told nothing, or was told already. The session goes
@@ -82,11 +98,12 @@ static void give_up(struct hub *hub, struct session *session)
     bool is_kept = opening->is_session_present && session->stored != NULL;
     destroy(hub, opening);
     if (!is_kept) {
+        session_store_delete(hub, session);
         session_destroy(hub, session);
         return;
     }
     session->state = SESSION_SAVING;
-    session_store_save(hub, session, on_saved, NULL);
+    opening_save(hub, session);
 }
 
 static void refuse_opening(struct hub *hub, struct session *session, enum mqtt_connack_code code)
@@ -156,7 +173,7 @@ static void complete(struct hub *hub, struct session *session)
     session->connection = connection;
     session->will = opening->will;
     opening->will = NULL;
-    session->flags &= (uint8_t)~SESSION_CLEAN;
+    session->flags &= (uint16_t)~SESSION_CLEAN;
     if (opening->is_clean)
         session->flags |= SESSION_CLEAN;
     send_connack(hub, connection, opening->is_session_present);
@@ -169,30 +186,41 @@ static void complete(struct hub *hub, struct session *session)
     catch_up_schedule(hub, session);
 }
 
-static void store_will(struct hub *hub, struct session *session);
+static void store(struct hub *hub, struct session *session);
 
-static void on_will_stored(struct hub *hub, struct session *session, void *context, bool is_stored)
+/* One of the writes that CONNACK waits for. */
+static void on_written(struct hub *hub, struct session *session, void *context, bool is_stored)
 {
     (void)context;
-    if (session == NULL || session->opening == NULL)
+    struct opening *opening = session == NULL ? NULL : session->opening;
+    if (opening == NULL)
         return;
-    struct will *will = session->opening->will;
-    if (will == NULL || !will->is_stored)
-        store_will(hub, session); /* a later CONNECT took the place of the one that asked */
-    else if (is_stored)
-        complete(hub, session);
-    else
+    opening->is_failed |= !is_stored;
+    if (--opening->writes != 0)
+        return;
+    if (opening->is_failed)
         refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+    else if (opening->will != NULL && !opening->will->is_stored)
+        store(hub, session); /* a later CONNECT took the place of the one that asked */
+    else
+        complete(hub, session);
 }
 
-/* The session is there; a will is written before CONNACK. */
-static void store_will(struct hub *hub, struct session *session)
+/* The session is there: its record, when it is durable, and the will are written before CONNACK. */
+static void store(struct hub *hub, struct session *session)
 {
-    struct will *will = session->opening->will;
-    if (will == NULL)
-        complete(hub, session);
-    else
-        will_store(hub, will, session, on_will_stored);
+    struct opening *opening = session->opening;
+    opening->is_failed = false;
+    opening->writes = 1;
+    if (session->stored != NULL && !opening->is_clean) {
+        opening->writes++;
+        session_store_attach(hub, session, on_written);
+    }
+    if (opening->will != NULL) {
+        opening->writes++;
+        will_store(hub, opening->will, session, on_written);
+    }
+    on_written(hub, session, NULL, true);
 }
 
 /* What each owner goes on with tells which of the resumed session's cursors have something to read.
@@ -206,7 +234,7 @@ static void on_interest(struct hub *hub, struct interest_request *request)
     }
     catch_up_resume(hub, session, request->from);
     interest_destroy(hub, request);
-    store_will(hub, session);
+    store(hub, session);
 }
 
 /* A session with subscriptions came out of the store: its owners have to know that this shard wants
@@ -253,7 +281,7 @@ static void on_found(struct hub *hub, struct session *session, void *context,
         return;
     }
     catch_up_clear(hub, session);
-    store_will(hub, session);
+    store(hub, session);
 }
 
 static void publish_will(struct hub *hub, struct session *session)
@@ -275,6 +303,7 @@ void opening_forget_will(struct hub *hub, struct session *session)
 static void detach(struct hub *hub, struct session *session)
 {
     publish_will(hub, session);
+    exactly_once_detach(hub, session);
     inbound_detach(hub, session);
     resend_abort(hub, session);
     retained_job_detach(hub, session);
@@ -298,7 +327,7 @@ void opening_on_close(struct hub *hub, struct session *session, struct connectio
     if (session_is_clean(session))
         session_destroy(hub, session);
     else
-        session_store_save(hub, session, on_saved, NULL);
+        opening_save(hub, session);
 }
 
 /* The older connection goes before the new one is answered [MQTT-3.1.4-2]. */
@@ -343,7 +372,7 @@ static bool meet_existing(struct hub *hub, struct session *session, struct openi
     session->state = SESSION_OPENING;
     attach_opening(session, opening);
     opening->is_session_present = true;
-    store_will(hub, session);
+    store(hub, session);
     return true;
 }
 

@@ -35,6 +35,10 @@ uint64_t opening_deadline(const struct hub *hub);
 /* Frees those that are delayed; for hub_destroy. */
 void opening_abort_delayed(struct hub *hub);
 
+/* Writes the record of a session without a connection, which then leaves memory; not while the log
+ * owes an answer to one of its publishes: whether a QoS 2 id is open must be known. */
+void opening_save(struct hub *hub, struct session *session);
+
 /* Frees what waits of an opening; for hub_destroy. */
 void opening_abort(struct hub *hub, struct session *session);
 

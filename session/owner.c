@@ -60,6 +60,8 @@ int owner_create(struct hub *hub, struct owner **out_owner)
     for (uint32_t i = 0; status == 0 && i < owner->partition_count; i++)
         status = create_partition(owner, &owner->partitions[i],
                                   (uint16_t)(i * shards + hub->shard->index));
+    if (status == 0)
+        status = owner_start_create(owner);
     if (status != 0) {
         owner_destroy(owner);
         return status;
@@ -126,6 +128,7 @@ void owner_destroy(struct owner *owner)
         record_release(heap, waiting->record);
         heap_free(heap, waiting);
     }
+    owner_start_destroy(owner);
     retained_writer_destroy(owner->retained);
     drop_interest(owner);
     topic_index_deinit(&owner->index);
@@ -425,7 +428,7 @@ static void on_channel(struct broker_pull *pull)
 
 static void keep_pulling(struct owner *owner, struct owner_partition *partition)
 {
-    if (partition->is_pulling)
+    if (partition->is_pulling || !owner->is_started)
         return;
     struct broker_pull *pull = partition->channel;
     pull->on_done = on_channel;
@@ -462,6 +465,7 @@ bool owner_is_idle(const struct owner *owner)
 bool owner_step(struct owner *owner)
 {
     struct hub *hub = owner->hub;
+    owner_start_step(owner);
     while (owner->submits_first != NULL) {
         struct owner_append *append = owner->submits_first;
         if (broker_append(hub->broker, &append->append) != 0)
@@ -483,9 +487,10 @@ bool owner_step(struct owner *owner)
     for (uint32_t i = 0; i < owner->partition_count; i++)
         keep_pulling(owner, &owner->partitions[i]);
     owner_interest_step(owner);
-    if (hub->shard->tick - owner->position_tick >= POSITION_TICKS) {
+    if (owner->is_started && hub->shard->tick - owner->position_tick >= POSITION_TICKS) {
         owner->position_tick = hub->shard->tick;
         tell_positions(owner);
+        retained_writer_tell_applied(owner->retained);
     }
-    return has_more;
+    return has_more || owner->start != NULL;
 }

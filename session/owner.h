@@ -48,6 +48,7 @@ struct owner_append {
 struct owner_partition {
     uint64_t handed_over;         /* every record up to here was handed over */
     uint64_t committed;           /* highest sequence that the driver has answered */
+    uint64_t applied;             /* "applied up to", as last written */
     uint64_t late_shards;         /* bit per shard */
     struct owner_append *filling; /* gathers this turn's records */
     struct broker_pull *channel;
@@ -80,16 +81,24 @@ struct owner {
         *interest_waiting; /* interest requests to be answered; at most answers_max */
     uint32_t position_tick;
     struct retained_writer *retained;
+    struct owner_start *start; /* NULL once it is over */
+    bool is_started;           /* every partition knows from where on it hands over */
     struct owner_counters counters;
 };
 
 int owner_create(struct hub *hub, struct owner **out_owner);
 void owner_destroy(struct owner *owner);
 
+/* The beginning, in owner_start.c; owner_step drives it. */
+int owner_start_create(struct owner *owner);
+void owner_start_step(struct owner *owner);
+void owner_start_destroy(struct owner *owner);
+
 /* A publish came. Takes over its record. False: the broker is behind; the mail is to be given
  * again. */
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail);
 
+/* Answered from the owner's start on (is_started) only. */
 void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop);
 
 /* Answers the requests that waited for the channels; after the broker's turn. */

@@ -185,6 +185,9 @@ bool retained_job_run(struct hub *hub, struct session *session)
         job->partition++;
     if (job->partition < hub->partition_count)
         return !ask(hub, session);
+    struct subscription *subscription = session_subscription(session, job->first->filter);
+    if (subscription != NULL)
+        subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
     drop_first(hub, session);
     return session->retained != NULL;
 }

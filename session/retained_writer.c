@@ -16,7 +16,11 @@
 #include "session/owner.h"
 #include "session/retained_read.h"
 
-enum { BATCH_VALUES_MAX = BROKER_KEYS_MAX - 1, APPLIED_KEY_BYTES = 3, APPLIED_VALUE_BYTES = 8 };
+enum {
+    BATCH_VALUES_MAX = BROKER_KEYS_MAX - 1,
+    APPLIED_VALUE_BYTES = 8,
+    APPLIED_RECORDS_MIN = 4096
+};
 
 struct retained_batch {
     struct broker_commit commit;
@@ -27,7 +31,7 @@ struct retained_batch {
     void *memory[BATCH_VALUES_MAX];
     struct retained_topic *fresh[BATCH_VALUES_MAX]; /* topics that had no value before; or NULL */
     uint64_t hashes[BATCH_VALUES_MAX];              /* of their topics */
-    unsigned char applied_key[APPLIED_KEY_BYTES];
+    unsigned char applied_key[RETAINED_APPLIED_KEY_BYTES];
     unsigned char applied_value[APPLIED_VALUE_BYTES];
 };
 
@@ -174,12 +178,11 @@ static void on_committed(struct broker_commit *commit)
 /* Adds "applied up to" and hands the batch to the broker. */
 static void submit(struct retained_writer *writer, struct retained_batch *batch)
 {
-    batch->applied_key[0] = 'a';
-    wire_store_u16(batch->applied_key + 1, batch->partition);
+    retained_writer_applied_key(batch->partition, batch->applied_key);
     wire_store_u64(batch->applied_value, batch->applied);
     batch->commit.writes[batch->commit.count++] = (struct broker_write){
         .kind = BROKER_PUT,
-        .key = {batch->applied_key, APPLIED_KEY_BYTES},
+        .key = {batch->applied_key, RETAINED_APPLIED_KEY_BYTES},
         .value = {batch->applied_value, APPLIED_VALUE_BYTES},
         .expected_revision = BROKER_ANY_REVISION,
     };
@@ -212,6 +215,12 @@ void retained_writer_step(struct retained_writer *writer)
     struct retained_batch *batch = writer->filling;
     writer->filling = NULL;
     submit(writer, batch);
+}
+
+void retained_writer_applied_key(uint16_t partition, unsigned char *out_key)
+{
+    out_key[0] = 'a';
+    wire_store_u16(out_key + 1, partition);
 }
 
 static struct retained_batch *batch_for(struct retained_writer *writer, uint16_t partition)
@@ -277,6 +286,23 @@ void retained_writer_apply(struct retained_writer *writer, struct record *record
         .expected_revision = BROKER_ANY_REVISION,
     };
     batch->applied = record->sequence;
+    owner_partition(owner, record->partition)->applied = record->sequence;
+}
+
+void retained_writer_tell_applied(struct retained_writer *writer)
+{
+    struct owner *owner = writer->owner;
+    for (uint32_t i = 0; i < owner->partition_count; i++) {
+        struct owner_partition *partition = &owner->partitions[i];
+        if (partition->handed_over - partition->applied < APPLIED_RECORDS_MIN)
+            continue;
+        /* Batches are committed in order: what was applied before is there when this is. */
+        struct retained_batch *batch = batch_for(writer, partition->partition);
+        if (batch == NULL)
+            return;
+        batch->applied = partition->handed_over;
+        partition->applied = partition->handed_over;
+    }
 }
 
 static void answer(struct owner *owner, struct retained_read *read)

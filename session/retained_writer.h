@@ -5,7 +5,7 @@
  * up to which sequence they were applied.
  *
  * Keys: "r", partition (2 bytes), topic; a topic beyond RETAINED_KEY_TOPIC_BYTES is cut and its
- * hash added.
+ * hash added. "a", partition: applied up to (8 bytes).
  *
  * Which topics have a value is known by their hashes, so that there are never more than
  * retained_max: beyond it a topic without a value gets none (its message is delivered as any
@@ -23,7 +23,7 @@ struct owner;
 struct record;
 struct retained_writer;
 
-enum { RETAINED_KEY_TOPIC_BYTES = 440 };
+enum { RETAINED_KEY_TOPIC_BYTES = 440, RETAINED_APPLIED_KEY_BYTES = 3 };
 
 int retained_writer_create(struct owner *owner, struct retained_writer **out_writer);
 void retained_writer_destroy(struct retained_writer *writer);
@@ -36,6 +36,13 @@ void retained_writer_step(struct retained_writer *writer);
 
 /* True while something applied is not in the store yet. */
 bool retained_writer_is_busy(const struct retained_writer *writer);
+
+/* The key of "applied up to", in RETAINED_APPLIED_KEY_BYTES. */
+void retained_writer_applied_key(uint16_t partition, unsigned char *out_key);
+
+/* Now and then: partitions that went on without retained records are applied as far as they are
+ * handed over, so that little is looked at again after a crash. */
+void retained_writer_tell_applied(struct retained_writer *writer);
 
 /* The key of a topic's value, or with `is_prefix` the beginning of the keys of topics that begin
  * so. */

@@ -7,10 +7,12 @@
 #include "core/heap.h"
 #include "session/catch_up.h"
 #include "session/delivery.h"
+#include "session/exactly_once.h"
 #include "session/hub.h"
 #include "session/inbound.h"
 #include "session/interest.h"
 #include "session/opening.h"
+#include "session/progress.h"
 #include "session/resend.h"
 #include "session/retained_job.h"
 #include "session/session_store.h"
@@ -78,7 +80,7 @@ static void leave_late_list(struct hub *hub, struct session *session)
     *link = session->next_late;
     if (hub->late_last == session->handle.index + 1)
         hub->late_last = previous;
-    session->flags &= (uint8_t)~SESSION_IN_LATE;
+    session->flags &= (uint16_t)~SESSION_IN_LATE;
 }
 
 static void leave_retry_list(struct hub *hub, struct session *session)
@@ -89,15 +91,17 @@ static void leave_retry_list(struct hub *hub, struct session *session)
     while (*link != session->handle.index + 1)
         link = &((struct session *)pool_at(&hub->session_pool, *link - 1))->next_retry;
     *link = session->next_retry;
-    session->flags &= (uint8_t)~SESSION_IN_RETRY;
+    session->flags &= (uint16_t)~SESSION_IN_RETRY;
 }
 
 void session_destroy(struct hub *hub, struct session *session)
 {
     leave_late_list(hub, session);
     leave_retry_list(hub, session);
+    progress_forget(hub, session);
     catch_up_clear(hub, session);
     resend_abort(hub, session);
+    exactly_once_detach(hub, session);
     retained_job_abort(hub, session);
     while (session->subscriptions != NULL)
         session_unsubscribe(hub, session, session->subscriptions);
@@ -155,7 +159,7 @@ void session_forget_starts(struct hub *hub, struct session *session)
                   session_is_past_starts(hub, session);
     if (!is_due)
         return;
-    session->flags &= (uint8_t)~SESSION_HAS_STARTS;
+    session->flags &= (uint16_t)~SESSION_HAS_STARTS;
     struct subscription *subscription = session->subscriptions;
     for (; subscription != NULL; subscription = subscription->next_of_session)
         session_forget_start(hub, subscription);

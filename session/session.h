@@ -21,6 +21,7 @@
 
 struct connection;
 struct cursor;
+struct exactly_once;
 struct filter;
 struct hub;
 struct inbound;
@@ -36,10 +37,13 @@ enum session_state { SESSION_OPENING, SESSION_ATTACHED, SESSION_SAVING };
 
 enum session_flags {
     SESSION_CLEAN = 1,
-    SESSION_IN_LATE = 2,      /* in the hub's list of sessions that can catch up */
-    SESSION_IN_RETRY = 4,     /* its connection waits for room in a mailbox */
-    SESSION_INBOUND_FULL = 8, /* its connection waits for answers to its publishes */
-    SESSION_HAS_STARTS = 16   /* subscriptions keep starts that it has not passed everywhere */
+    SESSION_IN_LATE = 2,       /* in the hub's list of sessions that can catch up */
+    SESSION_IN_RETRY = 4,      /* its connection waits for room in a mailbox */
+    SESSION_INBOUND_FULL = 8,  /* its connection waits for answers to its publishes */
+    SESSION_HAS_STARTS = 16,   /* subscriptions keep starts that it has not passed everywhere */
+    SESSION_NOTED = 32,        /* in the list of those that checkpoint lines may have to list */
+    SESSION_UNSAVED = 64,      /* its last record could not be written: to be tried again */
+    SESSION_WROTE_ITSELF = 128 /* this snapshot has no room for it: its own record says it */
 };
 
 struct session {
@@ -54,6 +58,7 @@ struct session {
     struct stored_session *stored; /* durable sessions */
     struct retained_job *retained;
     struct resend *resend;
+    struct exactly_once *exactly_once; /* QoS 2 steps that wait for a write; NULL: none */
     struct opening *opening;
     struct will *will;
     uint64_t generation; /* of QoS 2 packet ids; never reused within the session */
@@ -62,11 +67,13 @@ struct session {
     uint32_t subscribe_jobs; /* SUBSCRIBEs whose SUBACK is due */
     uint32_t next_late;
     uint32_t next_retry;
+    uint32_t next_noted;
+    uint32_t previous_noted;
     uint16_t client_id_bytes;
     uint16_t next_packet_id; /* where the window goes on that is made next */
     uint8_t job_qos;         /* what that fan-out grants, or DELIVERY_DONE */
     uint8_t state;           /* enum session_state */
-    uint8_t flags;
+    uint16_t flags;
 };
 
 /* From which sequences on a subscription holds; shared by the filters of one SUBSCRIBE. */

@@ -1,11 +1,5 @@
 /*
- * Stored forms of a durable session; see session_record.h.
- *
- * own:    format u8, number 2 x u64, epoch u64, generation u64, blocks u16, filled u16, next packet
- * id u16, partitions u16, position u64 each; in flight u16, each: packet id u16, partition u16,
- * state u8, qos u8, sequence u64, in the order sent; open inbound ids u32, each: packet id u16,
- * generation u64 block:  format u8, partitions u16, filters u16, each: qos u8, flags u8, has starts
- * u8, starts u64 each, text with its length u16
+ * Stored forms of a durable session; see session_record.h, and README.md for the layouts.
  */
 #include "session/session_record.h"
 
@@ -20,7 +14,10 @@
 #include "session/window.h"
 
 enum {
-    OWN_FIXED_BYTES = 1 + 16 + 8 + 8 + 2 + 2 + 2 + 2,
+    OWN_FIXED_BYTES = 1 + 1 + 16 + 8 + 8 + 8 + 1 + 8 + 2 + 2 + 2 + 2,
+    OWN_ATTACHED = 1,
+    PROGRESS_FIXED_BYTES = 16 + 8 + 2 + 2,
+    POSITION_BYTES = 2 + 8,
     IN_FLIGHT_BYTES = 2 + 2 + 1 + 1 + 8,
     INBOUND_BYTES = 2 + 8,
     BLOCK_FIXED_BYTES = 1 + 2 + 2,
@@ -43,14 +40,19 @@ static uint32_t in_flight_count(const struct session *session)
 
 static uint32_t inbound_count(const struct session *session)
 {
-    return session->inbound == NULL ? 0 : session->inbound->open_count;
+    return inbound_logged_count(session);
+}
+
+/* In flight and open ids. */
+static size_t unfinished_bytes(const struct session *session)
+{
+    return 2 + (size_t)in_flight_count(session) * IN_FLIGHT_BYTES + 4 +
+           (size_t)inbound_count(session) * INBOUND_BYTES;
 }
 
 size_t session_record_own_bytes(const struct hub *hub, const struct session *session)
 {
-    return OWN_FIXED_BYTES + hub->partition_count * sizeof(uint64_t) + 2 +
-           (size_t)in_flight_count(session) * IN_FLIGHT_BYTES + 4 +
-           (size_t)inbound_count(session) * INBOUND_BYTES;
+    return OWN_FIXED_BYTES + hub->partition_count * sizeof(uint64_t) + unfinished_bytes(session);
 }
 
 /* Writes entries in the order in which they were sent: the smallest order above the last one, each
@@ -88,6 +90,18 @@ static void encode_inbound(void *context, uint16_t packet_id, uint64_t generatio
     wire_write_u64(context, generation);
 }
 
+static void encode_unfinished(const struct session *session, struct wire_writer *writer)
+{
+    encode_in_flight(session, writer);
+    wire_write_u32(writer, inbound_count(session));
+    inbound_iterate(session, encode_inbound, writer);
+}
+
+static uint16_t next_packet_id(const struct session *session)
+{
+    return session->window == NULL ? session->next_packet_id : session->window->next_packet_id;
+}
+
 void session_record_own_encode(const struct hub *hub, const struct session *session, void *out,
                                size_t bytes)
 {
@@ -95,21 +109,21 @@ void session_record_own_encode(const struct hub *hub, const struct session *sess
     struct wire_writer writer;
     wire_writer_init(&writer, out, bytes);
     wire_write_u8(&writer, SESSION_STORE_FORMAT);
+    wire_write_u8(&writer, stored->is_attached ? OWN_ATTACHED : 0);
     wire_write_u64(&writer, stored->number.high);
     wire_write_u64(&writer, stored->number.low);
     wire_write_u64(&writer, stored->epoch);
     wire_write_u64(&writer, session->generation);
+    wire_write_u64(&writer, stored->line_run);
+    wire_write_u8(&writer, stored->line_shard);
+    wire_write_u64(&writer, stored->line_number);
     wire_write_u16(&writer, stored->block_count);
     wire_write_u16(&writer, stored->last_filled);
-    uint16_t next_packet_id =
-        session->window == NULL ? session->next_packet_id : session->window->next_packet_id;
-    wire_write_u16(&writer, next_packet_id);
+    wire_write_u16(&writer, next_packet_id(session));
     wire_write_u16(&writer, hub->partition_count);
     for (uint32_t p = 0; p < hub->partition_count; p++)
         wire_write_u64(&writer, catch_up_position(hub, session, (uint16_t)p));
-    encode_in_flight(session, &writer);
-    wire_write_u32(&writer, inbound_count(session));
-    inbound_iterate(session, encode_inbound, &writer);
+    encode_unfinished(session, &writer);
     ps_assert(writer.fault == WIRE_FAULT_NONE && wire_writer_left(&writer) == 0);
 }
 
@@ -149,13 +163,25 @@ static int decode_inbound(struct hub *hub, struct session *session, struct wire_
     for (uint32_t i = 0; i < count; i++) {
         uint16_t packet_id = wire_read_u16(reader);
         uint64_t generation = wire_read_u64(reader);
-        if (reader->fault != WIRE_FAULT_NONE || packet_id <= last_packet_id || generation == 0)
+        if (reader->fault != WIRE_FAULT_NONE || packet_id <= last_packet_id || generation == 0 ||
+            (generation & INBOUND_UNLOGGED))
             return -EBADMSG;
         last_packet_id = packet_id;
         if (!inbound_open(hub, session, packet_id, generation))
             return -ENOMEM;
     }
     return 0;
+}
+
+static int decode_unfinished(struct hub *hub, struct session *session, struct wire_reader *reader)
+{
+    int status = decode_in_flight(hub, session, reader);
+    if (status == 0)
+        status = decode_inbound(hub, session, reader);
+    if (session->window != NULL)
+        session->window->next_packet_id = session->next_packet_id;
+    bool is_whole = reader->fault == WIRE_FAULT_NONE && wire_reader_left(reader) == 0;
+    return status == 0 && !is_whole ? -EBADMSG : status;
 }
 
 int session_record_own_decode(struct hub *hub, struct session *session, const void *bytes,
@@ -166,10 +192,17 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
     wire_reader_init(&reader, bytes, count);
     if (wire_read_u8(&reader) != SESSION_STORE_FORMAT)
         return -EBADMSG;
+    uint8_t flags = wire_read_u8(&reader);
+    if (flags > OWN_ATTACHED)
+        return -EBADMSG;
+    stored->was_attached = flags == OWN_ATTACHED;
     stored->number.high = wire_read_u64(&reader);
     stored->number.low = wire_read_u64(&reader);
     stored->epoch = wire_read_u64(&reader);
     session->generation = wire_read_u64(&reader);
+    stored->line_run = wire_read_u64(&reader);
+    stored->line_shard = wire_read_u8(&reader);
+    stored->line_number = wire_read_u64(&reader);
     stored->block_count = wire_read_u16(&reader);
     stored->last_filled = wire_read_u16(&reader);
     session->next_packet_id = wire_read_u16(&reader);
@@ -180,14 +213,81 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
         if (!catch_up_start(hub, session, (uint16_t)p, wire_read_u64(&reader)))
             status = -ENOMEM;
     }
-    if (status == 0)
-        status = decode_in_flight(hub, session, &reader);
-    if (status == 0)
-        status = decode_inbound(hub, session, &reader);
-    if (session->window != NULL)
-        session->window->next_packet_id = session->next_packet_id;
-    bool is_whole = reader.fault == WIRE_FAULT_NONE && wire_reader_left(&reader) == 0;
-    return status == 0 && !is_whole ? -EBADMSG : status;
+    return status == 0 ? decode_unfinished(hub, session, &reader) : status;
+}
+
+/* Partitions in which the session is not at the shard's floor. */
+static uint16_t position_count(const struct hub *hub, const struct session *session)
+{
+    uint16_t count = 0;
+    for (uint32_t p = 0; p < hub->partition_count; p++) {
+        if (catch_up_position(hub, session, (uint16_t)p) != hub->floors[p] + 1)
+            count++;
+    }
+    return count;
+}
+
+size_t session_record_progress_bytes(const struct hub *hub, const struct session *session)
+{
+    return PROGRESS_FIXED_BYTES + (size_t)position_count(hub, session) * POSITION_BYTES +
+           unfinished_bytes(session);
+}
+
+void session_record_progress_encode(const struct hub *hub, const struct session *session, void *out,
+                                    size_t bytes)
+{
+    struct wire_writer writer;
+    wire_writer_init(&writer, out, bytes);
+    wire_write_u64(&writer, session->stored->number.high);
+    wire_write_u64(&writer, session->stored->number.low);
+    wire_write_u64(&writer, session->generation);
+    wire_write_u16(&writer, next_packet_id(session));
+    wire_write_u16(&writer, position_count(hub, session));
+    for (uint32_t p = 0; p < hub->partition_count; p++) {
+        uint64_t position = catch_up_position(hub, session, (uint16_t)p);
+        if (position == hub->floors[p] + 1)
+            continue;
+        wire_write_u16(&writer, (uint16_t)p);
+        wire_write_u64(&writer, position);
+    }
+    encode_unfinished(session, &writer);
+    ps_assert(writer.fault == WIRE_FAULT_NONE && wire_writer_left(&writer) == 0);
+}
+
+bool session_record_progress_is_of(const struct session *session, const void *bytes, size_t count)
+{
+    struct wire_reader reader;
+    wire_reader_init(&reader, bytes, count);
+    struct record_id number = {.high = wire_read_u64(&reader)};
+    number.low = wire_read_u64(&reader);
+    return reader.fault == WIRE_FAULT_NONE && record_id_equal(number, session->stored->number);
+}
+
+void session_record_progress_clear(struct hub *hub, struct session *session)
+{
+    hub->counters.in_flight -= window_count(session->window);
+    heap_free(hub->heap, session->window);
+    session->window = NULL;
+    inbound_destroy(hub, session);
+}
+
+int session_record_progress_decode(struct hub *hub, struct session *session, const void *bytes,
+                                   size_t count)
+{
+    struct wire_reader reader;
+    wire_reader_init(&reader, bytes, count);
+    wire_read_bytes(&reader, 16);
+    session->generation = wire_read_u64(&reader);
+    session->next_packet_id = wire_read_u16(&reader);
+    uint16_t positions = wire_read_u16(&reader);
+    for (uint32_t i = 0; i < positions; i++) {
+        uint16_t partition = wire_read_u16(&reader);
+        uint64_t position = wire_read_u64(&reader);
+        if (reader.fault != WIRE_FAULT_NONE || partition >= hub->partition_count)
+            return -EBADMSG;
+        catch_up_set_position(session, partition, position);
+    }
+    return decode_unfinished(hub, session, &reader);
 }
 
 int session_record_own_blocks(const void *bytes, size_t count, uint16_t *out_blocks)
@@ -196,7 +296,7 @@ int session_record_own_blocks(const void *bytes, size_t count, uint16_t *out_blo
     wire_reader_init(&reader, bytes, count);
     if (wire_read_u8(&reader) != SESSION_STORE_FORMAT)
         return -EBADMSG;
-    wire_read_bytes(&reader, 16 + 8 + 8);
+    wire_read_bytes(&reader, 1 + 16 + 8 + 8 + 8 + 1 + 8);
     uint16_t blocks = wire_read_u16(&reader);
     if (reader.fault != WIRE_FAULT_NONE)
         return -EBADMSG;

@@ -22,6 +22,20 @@ void session_record_own_encode(const struct hub *hub, const struct session *sess
 int session_record_own_decode(struct hub *hub, struct session *session, const void *bytes,
                               size_t count);
 
+/* How far a session is, as a checkpoint line lists it: session number, generation and next packet
+ * id, the positions that are not at the shard's floors, what is in flight, open inbound ids. */
+size_t session_record_progress_bytes(const struct hub *hub, const struct session *session);
+void session_record_progress_encode(const struct hub *hub, const struct session *session, void *out,
+                                    size_t bytes);
+bool session_record_progress_is_of(const struct session *session, const void *bytes, size_t count);
+
+/* Forgets what is in flight and which ids are open, before what a line says is put in its place. */
+void session_record_progress_clear(struct hub *hub, struct session *session);
+
+/* Into a session with a cursor in every partition and nothing in flight. 0, -EBADMSG, -ENOMEM. */
+int session_record_progress_decode(struct hub *hub, struct session *session, const void *bytes,
+                                   size_t count);
+
 /* Only the number of blocks, for deleting them. */
 int session_record_own_blocks(const void *bytes, size_t count, uint16_t *out_blocks);
 

@@ -8,6 +8,7 @@
 #include "core/heap.h"
 #include "core/wire.h"
 #include "session/hub.h"
+#include "session/progress.h"
 #include "session/session.h"
 #include "session/session_record.h"
 
@@ -216,6 +217,8 @@ void session_store_destroy(struct hub *hub, struct session *session)
 {
     if (session->stored == NULL)
         return;
+    if (session->stored->is_attached)
+        progress_count(hub, session, -1);
     heap_free(hub->heap, session->stored->marked);
     heap_free(hub->heap, session->stored);
     session->stored = NULL;
@@ -290,17 +293,61 @@ static void write_all(struct hub *hub, struct session *session, bool is_everythi
     ask(operation);
 }
 
+uint64_t session_store_attached_ms(const struct hub *hub)
+{
+    const uint64_t day_ms = 86400000;
+    uint64_t expiry_ms = hub->limits->session_expiry_ms;
+    return expiry_ms + ps_max_u64(expiry_ms / 2, day_ms);
+}
+
+/* The line's next snapshot is the first one that is later than what is written now. */
+static void name_line(struct hub *hub, struct session *session)
+{
+    struct stored_session *stored = session->stored;
+    if (!stored->is_attached)
+        progress_count(hub, session, 1);
+    stored->is_attached = true;
+    stored->line_run = hub->shared->run;
+    stored->line_shard = (uint8_t)hub->shard->index;
+    stored->line_number = progress_next_number(hub);
+}
+
+void session_store_attach(struct hub *hub, struct session *session, session_store_done *on_done)
+{
+    session->stored->epoch++;
+    name_line(hub, session);
+    write_all(hub, session, true, session_store_attached_ms(hub), on_done, NULL);
+}
+
 void session_store_write_filters(struct hub *hub, struct session *session,
                                  session_store_done *on_done, void *context)
 {
-    write_all(hub, session, false, 0, on_done, context);
+    name_line(hub, session);
+    write_all(hub, session, false, session_store_attached_ms(hub), on_done, context);
+}
+
+void session_store_write_own(struct hub *hub, struct session *session, session_store_done *on_done)
+{
+    name_line(hub, session);
+    struct store_operation *operation = create_commit(hub, session);
+    if (operation == NULL || !add_own(operation, session, session_store_attached_ms(hub))) {
+        if (operation != NULL)
+            destroy(operation);
+        fail(hub, session, on_done, NULL);
+        return;
+    }
+    operation->on_done = on_done;
+    ask(operation);
 }
 
 void session_store_save(struct hub *hub, struct session *session, session_store_done *on_done,
                         void *context)
 {
-    session->stored->epoch++;
+    struct stored_session *stored = session->stored;
+    bool was_attached = stored->is_attached;
+    stored->is_attached = false;
     write_all(hub, session, true, hub->limits->session_expiry_ms, on_done, context);
+    stored->is_attached = was_attached; /* listed until that is committed */
 }
 
 /* Deletes the own record and `blocks` blocks. */
@@ -338,11 +385,12 @@ void session_store_delete(struct hub *hub, struct session *session)
 
 void session_store_put(struct hub *hub, struct session *session, const char *key,
                        uint32_t key_bytes, const void *value, size_t value_bytes,
-                       session_store_done *on_done)
+                       uint64_t time_to_live_ms, session_store_done *on_done)
 {
     struct store_operation *operation = create_commit(hub, session);
-    void *room =
-        operation == NULL ? NULL : add_write(operation, BROKER_PUT, key, key_bytes, value_bytes, 0);
+    void *room = operation == NULL ? NULL
+                                   : add_write(operation, BROKER_PUT, key, key_bytes, value_bytes,
+                                               time_to_live_ms);
     if (room == NULL) {
         if (operation != NULL)
             destroy(operation);
@@ -424,6 +472,45 @@ static void list_blocks(struct store_operation *operation)
     operation->list.entries_max = BROKER_LIST_MAX;
 }
 
+static void load_filters(struct store_operation *operation, const struct session *session)
+{
+    operation->prefix_bytes = write_key(session, 'f', operation->key);
+    operation->key[operation->prefix_bytes++] = 0;
+    list_blocks(operation);
+    ask(operation);
+}
+
+/* The checkpoint line of a gateway that ended with the session attached. */
+static void on_got_line(struct broker_get *get)
+{
+    struct store_operation *operation = ps_container_of(get, struct store_operation, get);
+    struct hub *hub = operation->hub;
+    struct session *session = session_get(hub, operation->session);
+    const struct broker_value *line = &get->values[0];
+    int status = session == NULL ? -EIO : 0;
+    if (status == 0 && line->status == BROKER_OK)
+        status = progress_apply(hub, session, line->value.bytes, line->value.count);
+    else if (line->status != BROKER_NOT_FOUND)
+        status = -EIO;
+    if (status == 0)
+        load_filters(operation, session);
+    else
+        found(operation, SESSION_STORE_FAILED);
+}
+
+static void load_line(struct store_operation *operation, const struct session *session)
+{
+    const struct stored_session *stored = session->stored;
+    progress_key(stored->line_run, stored->line_shard, session->client_id, session->client_id_bytes,
+                 operation->key);
+    memset(&operation->get, 0, sizeof(operation->get));
+    operation->get.on_done = on_got_line;
+    operation->get.from_leader = true;
+    operation->get.count = 1;
+    operation->get.keys[0] = (struct broker_bytes){operation->key, PROGRESS_KEY_BYTES};
+    ask(operation);
+}
+
 /* The own record is there: loads it, and then the filters. */
 static void load(struct store_operation *operation, struct session *session,
                  const struct broker_value *value)
@@ -435,10 +522,10 @@ static void load(struct store_operation *operation, struct session *session,
         found(operation, SESSION_STORE_FAILED);
         return;
     }
-    operation->prefix_bytes = write_key(session, 'f', operation->key);
-    operation->key[operation->prefix_bytes++] = 0;
-    list_blocks(operation);
-    ask(operation);
+    if (session->stored->was_attached)
+        load_line(operation, session);
+    else
+        load_filters(operation, session);
 }
 
 static void on_got(struct broker_get *get)

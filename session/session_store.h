@@ -25,8 +25,13 @@ enum { SESSION_STORE_FORMAT = 1, SESSION_STORE_BLOCK_FILTERS = 64 };
 
 struct stored_session {
     struct record_id number;
-    uint64_t epoch;
-    uint8_t *marked; /* a byte per block: waits to be written */
+    uint64_t epoch;       /* raised by each connect */
+    uint64_t line_run;    /* the checkpoint line that tells of it while it is attached, */
+    uint64_t line_number; /* from this snapshot on */
+    uint8_t line_shard;
+    bool was_attached; /* as loaded: its gateway ended without saving it */
+    bool is_attached;  /* its record names this run's line */
+    uint8_t *marked;   /* a byte per block: waits to be written */
     uint32_t marked_capacity;
     uint16_t block_count; /* blocks that may exist */
     uint16_t last_filled; /* filters that were put into the last block */
@@ -62,6 +67,17 @@ void session_store_mark(struct session *session, uint16_t block);
 void session_store_write_filters(struct hub *hub, struct session *session,
                                  session_store_done *on_done, void *context);
 
+/* Writes everything for a session that is about to be attached: its epoch is raised, and from here
+ * on the checkpoint line tells how far it is. */
+void session_store_attach(struct hub *hub, struct session *session, session_store_done *on_done);
+
+/* Writes the own record of an attached session as it is now. */
+void session_store_write_own(struct hub *hub, struct session *session, session_store_done *on_done);
+
+/* How long what an attached session has in the store is kept: longer than session_expiry_ms by the
+ * slack in which it is renewed. */
+uint64_t session_store_attached_ms(const struct hub *hub);
+
 /* Writes everything, to be kept for session_expiry_ms. */
 void session_store_save(struct hub *hub, struct session *session, session_store_done *on_done,
                         void *context);
@@ -69,11 +85,12 @@ void session_store_save(struct hub *hub, struct session *session, session_store_
 /* Deletes everything that is stored of this session; nobody waits for it. */
 void session_store_delete(struct hub *hub, struct session *session);
 
-/* One key of somebody else's (a will's): put on behalf of a session, which on_done is told of, or
- * removed, with nobody waiting. Key and value are copied. */
+/* One key of somebody else's (a will's, a line's): put on behalf of a session or of nobody (NULL),
+ * which on_done is told of, or removed, with nobody waiting. Key and value are copied.
+ * time_to_live_ms 0: for ever. */
 void session_store_put(struct hub *hub, struct session *session, const char *key,
                        uint32_t key_bytes, const void *value, size_t value_bytes,
-                       session_store_done *on_done);
+                       uint64_t time_to_live_ms, session_store_done *on_done);
 void session_store_remove(struct hub *hub, const char *key, uint32_t key_bytes);
 
 /* The memory of session->stored. */

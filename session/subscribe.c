@@ -180,8 +180,10 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
             job->starts->references++;
         }
         subscription->qos = wanted->qos;
-        if (is_durable)
+        if (is_durable) {
+            subscription->flags |= SUBSCRIPTION_RETAINED_DUE;
             session_store_mark(session, subscription->block);
+        }
         *out_filter = filter;
         return wanted->qos;
     }
@@ -196,7 +198,10 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
     }
     catch_up_on_subscribed(hub, session);
     subscription->block = block;
-    filter_retain(filter); /* the job's own reference */
+    if (is_durable)
+        subscription->flags |=
+            SUBSCRIPTION_RETAINED_DUE; /* stored until its values are delivered */
+    filter_retain(filter);             /* the job's own reference */
     *out_filter = filter;
     return wanted->qos;
 }

@@ -7,7 +7,8 @@
  *   made --will_store--> stored --will_publish--> on its way --answer--> gone
  *                             \--will_forget--> gone
  *
- * Key: "w", client id, zero, a number (8 bytes) that is new for each CONNECT. Value: the record.
+ * Key: "w", client id, zero, run (8 bytes), a number (8) that is new for each CONNECT. Value: the
+ * record. Keys of an earlier run are wills that a crash cut off.
  *
  * Owner and thread: a session or an opening, on its hub; on its way it belongs to the mail.
  */
@@ -40,6 +41,10 @@ struct will *will_create(struct hub *hub, const struct mqtt_connect *connect, co
 /* Writes its key; on_done is told of the session that asked. */
 void will_store(struct hub *hub, struct will *will, struct session *session,
                 session_store_done *on_done);
+
+/* Publishes a will of an earlier run, as the store has it; one of this run is left alone. */
+void will_recover(struct hub *hub, const void *key, uint32_t key_bytes, const void *value,
+                  uint32_t value_bytes);
 
 /* Takes over the will. */
 void will_publish(struct hub *hub, struct will *will);

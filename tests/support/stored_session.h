@@ -11,6 +11,7 @@
 #include "session/catch_up.h"
 #include "session/hub.h"
 #include "session/inbound.h"
+#include "session/progress.h"
 #include "session/session.h"
 #include "session/session_store.h"
 #include "session/window.h"
@@ -51,6 +52,8 @@ static inline void stored_set_up(struct stored_fixture *fixture)
     ps_assert(result == 0);
     pool_init(&hub->subscription_pool, &fixture->heap, sizeof(struct subscription), 1 << 20);
     pool_init(&hub->cursor_pool, &fixture->heap, sizeof(struct cursor), 1 << 20);
+    result = progress_create(hub, &hub->progress);
+    ps_assert(result == 0);
     bool is_made = session_store_create(hub, &fixture->session);
     ps_assert(is_made);
 }
@@ -64,6 +67,7 @@ static inline void stored_tear_down(struct stored_fixture *fixture)
     heap_free(&fixture->heap, fixture->session.window);
     inbound_destroy(hub, &fixture->session);
     session_store_destroy(hub, &fixture->session);
+    progress_destroy(hub, hub->progress);
     pool_deinit(&hub->subscription_pool);
     pool_deinit(&hub->cursor_pool);
     topic_index_deinit(&hub->index);

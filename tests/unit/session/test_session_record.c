@@ -29,8 +29,11 @@ static size_t write_own(unsigned char *out, size_t bytes, const struct flight *f
     struct wire_writer writer;
     wire_writer_init(&writer, out, bytes);
     wire_write_u8(&writer, SESSION_STORE_FORMAT);
-    for (uint64_t value = 1; value <= 4; value++) /* number, epoch, generation */
+    wire_write_u8(&writer, 0);                    /* not attached */
+    for (uint64_t value = 1; value <= 5; value++) /* number, epoch, generation, line's run */
         wire_write_u64(&writer, value);
+    wire_write_u8(&writer, 6);   /* line's shard */
+    wire_write_u64(&writer, 7);  /* line's number */
     wire_write_u16(&writer, 2);  /* blocks */
     wire_write_u16(&writer, 5);  /* filled */
     wire_write_u16(&writer, 77); /* next packet id */

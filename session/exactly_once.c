@@ -1,0 +1,208 @@
+/*
+ * Steps of QoS 2 that wait for the session's record; see exactly_once.h.
+ */
+#include "session/exactly_once.h"
+
+#include "core/base.h"
+#include "core/heap.h"
+#include "net/mqtt_encode.h"
+#include "session/delivery.h"
+#include "session/hub.h"
+#include "session/inbound.h"
+#include "session/session.h"
+#include "session/session_store.h"
+#include "session/window.h"
+
+enum { HELD_MIN = 8 };
+
+struct held_step {
+    struct record *record;
+    uint32_t number;
+    uint8_t step; /* enum exactly_once_step */
+};
+
+/* At most one window, one window of answers, and what the client releases of it: bounded by the
+ * session's own limits. */
+struct exactly_once {
+    struct held_step *steps; /* a queue in an array: the first `writing` are in the write */
+    uint32_t capacity;
+    uint32_t count;
+    uint32_t writing;
+    uint32_t next_wanting; /* session index + 1 */
+    bool is_wanting;       /* in the hub's list */
+};
+
+static void send_ack(struct hub *hub, struct session *session, enum mqtt_type type,
+                     uint16_t packet_id)
+{
+    unsigned char *out = connection_reserve(hub->net, session->connection, 4);
+    if (out != NULL)
+        mqtt_encode_ack(type, packet_id, out);
+}
+
+static void publish(struct hub *hub, struct session *session, uint16_t packet_id,
+                    struct record *record)
+{
+    const struct window_entry *entry = window_find(session->window, packet_id);
+    bool is_it = entry != NULL && entry->sequence == record->sequence &&
+                 entry->partition == record->partition;
+    if (is_it)
+        delivery_write(hub, session, record, entry->qos, packet_id, 0);
+}
+
+/* Takes a step whose time has come. */
+static void perform(struct hub *hub, struct session *session, enum exactly_once_step step,
+                    uint32_t number, struct record *record)
+{
+    bool is_open = session->connection != NULL && session->connection->state == CONNECTION_OPEN;
+    switch (step) {
+    case EXACTLY_ONCE_PUBLISH:
+        if (is_open)
+            publish(hub, session, (uint16_t)number, record);
+        record_release(hub->heap, record);
+        break;
+    case EXACTLY_ONCE_PUBREL:
+        if (is_open)
+            send_ack(hub, session, MQTT_PUBREL, (uint16_t)number);
+        break;
+    case EXACTLY_ONCE_PUBREC:
+        inbound_set_due(hub, session, number);
+        break;
+    case EXACTLY_ONCE_PUBCOMP:
+        if (is_open)
+            send_ack(hub, session, MQTT_PUBCOMP, (uint16_t)number);
+        break;
+    }
+}
+
+static struct exactly_once *state_of(struct hub *hub, struct session *session)
+{
+    if (session->exactly_once == NULL)
+        session->exactly_once = heap_zalloc(hub->heap, sizeof(*session->exactly_once));
+    return session->exactly_once;
+}
+
+static bool make_room(struct hub *hub, struct exactly_once *state)
+{
+    if (state->count < state->capacity)
+        return true;
+    uint32_t capacity = state->capacity == 0 ? HELD_MIN : state->capacity * 2;
+    struct held_step *grown = heap_realloc(hub->heap, state->steps, capacity * sizeof(*grown));
+    if (grown == NULL)
+        return false;
+    state->steps = grown;
+    state->capacity = capacity;
+    return true;
+}
+
+static void want_write(struct hub *hub, struct session *session)
+{
+    struct exactly_once *state = session->exactly_once;
+    if (state->is_wanting || state->writing != 0)
+        return;
+    state->is_wanting = true;
+    state->next_wanting = hub->wanting_first;
+    hub->wanting_first = session->handle.index + 1;
+    hub->wants_turn = true;
+}
+
+void exactly_once_take(struct hub *hub, struct session *session, enum exactly_once_step step,
+                       uint32_t number, struct record *record)
+{
+    if (session->stored == NULL) {
+        perform(hub, session, step, number, record);
+        return;
+    }
+    struct exactly_once *state = state_of(hub, session);
+    if (state == NULL || !make_room(hub, state)) {
+        if (record != NULL)
+            record_release(hub->heap, record);
+        if (session->connection != NULL)
+            connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+        return;
+    }
+    state->steps[state->count++] =
+        (struct held_step){.record = record, .number = number, .step = (uint8_t)step};
+    want_write(hub, session);
+}
+
+static void destroy(struct hub *hub, struct session *session)
+{
+    struct exactly_once *state = session->exactly_once;
+    session->exactly_once = NULL;
+    heap_free(hub->heap, state->steps);
+    heap_free(hub->heap, state);
+}
+
+/* The first `count` steps leave the queue; each is taken, or only let go of. */
+static void finish(struct hub *hub, struct session *session, uint32_t count, bool is_taken)
+{
+    struct exactly_once *state = session->exactly_once;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct held_step step = state->steps[i];
+        if (is_taken || step.step == EXACTLY_ONCE_PUBREC)
+            perform(hub, session, (enum exactly_once_step)step.step, step.number, step.record);
+        else if (step.record != NULL)
+            record_release(hub->heap, step.record);
+    }
+    state->count -= count;
+    memmove(state->steps, state->steps + count, state->count * sizeof(struct held_step));
+}
+
+static void on_written(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    (void)context;
+    struct exactly_once *state = session == NULL ? NULL : session->exactly_once;
+    if (state == NULL || state->writing == 0)
+        return; /* its connection ended meanwhile */
+    uint32_t count = state->writing;
+    if (!is_stored) {
+        state->writing = 0;
+        if (session->connection != NULL)
+            connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
+        return;
+    }
+    finish(hub, session, count, true);
+    state->writing = 0;
+    if (state->count != 0)
+        want_write(hub, session);
+    else
+        destroy(hub, session);
+}
+
+void exactly_once_step(struct hub *hub)
+{
+    uint32_t number = hub->wanting_first;
+    hub->wanting_first = 0;
+    while (number != 0) {
+        struct session *session = pool_at(&hub->session_pool, number - 1);
+        struct exactly_once *state = session->exactly_once;
+        number = state->next_wanting;
+        state->is_wanting = false;
+        if (state->count == 0)
+            continue;
+        state->writing = state->count;
+        session_store_write_own(hub, session, on_written);
+    }
+}
+
+static void leave_list(struct hub *hub, struct session *session)
+{
+    if (!session->exactly_once->is_wanting)
+        return;
+    uint32_t *link = &hub->wanting_first;
+    while (*link != session->handle.index + 1)
+        link =
+            &((struct session *)pool_at(&hub->session_pool, *link - 1))->exactly_once->next_wanting;
+    *link = session->exactly_once->next_wanting;
+}
+
+void exactly_once_detach(struct hub *hub, struct session *session)
+{
+    struct exactly_once *state = session->exactly_once;
+    if (state == NULL)
+        return;
+    leave_list(hub, session);
+    finish(hub, session, state->count, false);
+    destroy(hub, session);
+}

@@ -1,0 +1,135 @@
+/*
+ * The beginning of an owner: from where on its channels go on, and the wills that a crash cut off.
+ *
+ * A partition's channel begins behind "applied up to" (retained_writer.h), so that retained records
+ * which the store does not have yet are applied again; what is handed over on the way is nobody's.
+ * Until every partition knows its beginning no request for interest or reads is answered, because
+ * the answer names a sequence. Shard 0 then looks for wills of earlier runs and publishes them.
+ */
+#include "core/base.h"
+#include "core/heap.h"
+#include "core/wire.h"
+#include "session/hub.h"
+#include "session/owner.h"
+#include "session/retained_writer.h"
+#include "session/will.h"
+
+struct owner_start {
+    struct owner *owner;
+    uint32_t next; /* partition, as an index into owner->partitions */
+    bool is_asking;
+    bool is_looking_for_wills;
+    struct broker_get get;
+    struct broker_list list;
+    unsigned char keys[BROKER_KEYS_MAX][RETAINED_APPLIED_KEY_BYTES];
+    uint32_t after_bytes;
+    char after[BROKER_KEY_BYTES_MAX];
+};
+
+static void on_wills(struct broker_list *list);
+
+static void finish(struct owner *owner)
+{
+    heap_free(owner->hub->heap, owner->start);
+    owner->start = NULL;
+}
+
+static void on_applied(struct broker_get *get)
+{
+    struct owner_start *start = ps_container_of(get, struct owner_start, get);
+    struct owner *owner = start->owner;
+    start->is_asking = false;
+    for (uint32_t i = 0; i < get->count; i++) {
+        const struct broker_value *value = &get->values[i];
+        struct owner_partition *partition = &owner->partitions[start->next];
+        if (value->status == BROKER_OK && value->value.count == sizeof(uint64_t))
+            partition->handed_over = partition->applied = wire_load_u64(value->value.bytes);
+        else if (value->status != BROKER_NOT_FOUND)
+            return; /* asked again */
+        start->next++;
+    }
+    if (start->next < owner->partition_count)
+        return;
+    owner->is_started = true;
+    start->is_looking_for_wills = owner->hub->shard->index == 0;
+    if (!start->is_looking_for_wills)
+        finish(owner);
+}
+
+static void ask_applied(struct owner_start *start)
+{
+    struct owner *owner = start->owner;
+    struct broker_get *get = &start->get;
+    *get = (struct broker_get){.on_done = on_applied, .from_leader = true};
+    for (uint32_t i = start->next; i < owner->partition_count && get->count < BROKER_KEYS_MAX;
+         i++) {
+        retained_writer_applied_key(owner->partitions[i].partition, start->keys[get->count]);
+        get->keys[get->count] =
+            (struct broker_bytes){start->keys[get->count], RETAINED_APPLIED_KEY_BYTES};
+        get->count++;
+    }
+    start->is_asking = broker_get(owner->hub->broker, get) == 0;
+}
+
+static void on_wills(struct broker_list *list)
+{
+    struct owner_start *start = ps_container_of(list, struct owner_start, list);
+    struct owner *owner = start->owner;
+    start->is_asking = false;
+    if (list->status != BROKER_OK)
+        return; /* asked again */
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct broker_entry *entry = &list->entries[i];
+        will_recover(owner->hub, entry->key.bytes, entry->key.count, entry->value.bytes,
+                     entry->value.count);
+    }
+    if (list->is_last || list->count == 0) {
+        finish(owner);
+        return;
+    }
+    const struct broker_bytes *last = &list->entries[list->count - 1].key;
+    memcpy(start->after, last->bytes, last->count);
+    start->after_bytes = last->count;
+}
+
+static void ask_wills(struct owner_start *start)
+{
+    start->list = (struct broker_list){
+        .on_done = on_wills,
+        .prefix = {"w", 1},
+        .after = {start->after, start->after_bytes},
+        .bytes_max = 1 << 20,
+        .entries_max = BROKER_LIST_MAX,
+    };
+    start->is_asking = broker_list(start->owner->hub->broker, &start->list) == 0;
+}
+
+int owner_start_create(struct owner *owner)
+{
+    owner->start = heap_zalloc(owner->hub->heap, sizeof(*owner->start));
+    if (owner->start == NULL)
+        return -ENOMEM;
+    owner->start->owner = owner;
+    /* A shard with no partition has nothing to ask. */
+    owner->is_started = owner->partition_count == 0;
+    if (owner->is_started)
+        finish(owner);
+    return 0;
+}
+
+void owner_start_destroy(struct owner *owner)
+{
+    heap_free(owner->hub->heap, owner->start);
+    owner->start = NULL;
+}
+
+void owner_start_step(struct owner *owner)
+{
+    struct owner_start *start = owner->start;
+    if (start == NULL || start->is_asking)
+        return;
+    if (start->is_looking_for_wills)
+        ask_wills(start);
+    else
+        ask_applied(start);
+}
