@@ -22,7 +22,7 @@ enum connection_flags {
     CONNECTION_PUBLISHER = 32, /* has sent a PUBLISH */
     CONNECTION_LOOPBACK = 64,  /* peer is on this host */
     CONNECTION_MOVED = 128,    /* came from another shard: is never moved again */
-    CONNECTION_DISCARD = 256,  /* what is unsent is thrown away at the close */
+    CONNECTION_DISCARD = 256,  /* what is unsent is thrown away: the peer takes nothing more */
     CONNECTION_COUNTED = 512,  /* in net_shared.connections */
     CONNECTION_WATCHED = 1024, /* readable events come by themselves */
     CONNECTION_SOURCE = 2048,  /* counted in net_shared.sources */

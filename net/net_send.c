@@ -104,15 +104,37 @@ static void on_drained(struct net *net, struct connection *connection)
         net->callbacks.on_drained(net->callbacks.context, connection);
 }
 
+/* The peer takes nothing more. What it said before it went, such as acknowledgements and
+ * DISCONNECT, still counts: it is read to its end, which then closes. */
+static void on_send_failed(struct net *net, struct connection *connection, int32_t result)
+{
+    bool is_gone = result == -EPIPE || result == -ECONNRESET;
+    connection->flags |= CONNECTION_DISCARD;
+    if (is_gone && connection->state == CONNECTION_OPEN)
+        net_make_ready(net, connection);
+    else
+        connection_close(net, connection, CONNECTION_CLOSED_PEER);
+    net_make_dirty(net, connection);
+}
+
+/* What an open connection would send to a peer that is gone. */
+static void discard(struct net *net, struct connection *connection)
+{
+    if (connection->send == NULL)
+        return;
+    net->counters.unsent_bytes -= connection->send->unsent_bytes;
+    send_queue_clear(connection->send, &net->buffers, net->callbacks.on_release,
+                     net->callbacks.context);
+    on_drained(net, connection);
+}
+
 static void on_sent(struct net *net, struct connection *connection, const struct ring_send *request,
                     uint32_t given_bytes)
 {
     struct send_queue *queue = connection->send;
     int32_t result = request->result;
     if (result < 0 && result != -EAGAIN) {
-        connection->flags |= CONNECTION_DISCARD;
-        connection_close(net, connection, CONNECTION_CLOSED_PEER);
-        net_make_dirty(net, connection);
+        on_send_failed(net, connection, result);
         return;
     }
     uint32_t sent = result < 0 ? 0 : (uint32_t)result;
@@ -146,6 +168,10 @@ static bool wants_send(struct net *net, struct connection *connection)
     bool is_empty = connection->send == NULL || connection->send->unsent_bytes == 0;
     if (is_closing && (is_empty || (connection->flags & CONNECTION_DISCARD))) {
         net_finish(net, connection, false);
+        return false;
+    }
+    if (connection->flags & CONNECTION_DISCARD) {
+        discard(net, connection);
         return false;
     }
     if (is_empty) {
