@@ -4,7 +4,7 @@ import struct
 
 import common  # noqa: F401
 import mqtt
-from mqtt import CONNACK, PUBLISH, Client
+from mqtt import CONNACK, PUBLISH
 from suite import behaviour, main, normative
 
 
@@ -201,6 +201,11 @@ def packets_after_a_refused_connect_are_not_processed(gateway):
     client.send(mqtt.connect("", clean=False), mqtt.publish(gateway.topic(), b"not to be seen"))
     assert [answer.body for answer in client.expect_close()] == [b"\0\2"]
     assert gateway.before_probe(watcher) == []
+
+
+@normative("MQTT-3.2.2-6", settings=("topic.levels_max=8",))
+def connect_that_no_code_describes_is_closed_without_connack(gateway):
+    refused_silently(gateway, mqtt.connect(gateway.name(), will=("a/" * 9, b"will", 0, False)))
 
 
 @behaviour()

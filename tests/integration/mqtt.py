@@ -14,6 +14,8 @@ SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 8, 9, 
 NAMES = ("0 CONNECT CONNACK PUBLISH PUBACK PUBREC PUBREL PUBCOMP SUBSCRIBE SUBACK UNSUBSCRIBE UNSUBACK "
          "PINGREQ PINGRESP DISCONNECT 15").split()
 
+SENT_BY_SERVERS = {CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, PINGRESP}
+
 PROTOCOL_NAMES = {3: b"MQIsdp", 4: b"MQTT", 5: b"MQTT"}
 
 
@@ -87,12 +89,15 @@ def unsubscribe(packet_id, *filters):
 
 
 class Packet:
-    """A packet as it came; the fields that its type does not have are absent."""
+    """A packet as it came, of a type and with the flags that a server may send; the fields that its type
+    does not have are absent."""
 
     def __init__(self, first_byte, body):
         self.kind = first_byte >> 4
         self.flags = first_byte & 15
         self.body = body
+        assert self.kind in SENT_BY_SERVERS, self
+        assert self.kind == PUBLISH or self.flags == (2 if self.kind == PUBREL else 0), self
         if self.kind == PUBLISH:
             self.dup = bool(self.flags & 8)
             self.qos = self.flags >> 1 & 3
@@ -101,6 +106,8 @@ class Packet:
             self.topic = body[2:end].decode()
             self.packet_id = struct.unpack_from(">H", body, end)[0] if self.qos else None
             self.payload = body[end + (2 if self.qos else 0):]
+            assert self.qos < 3 and self.packet_id != 0 and (self.qos or not self.dup), self
+            assert self.topic and not set(self.topic) & set("+#\0"), self
         elif self.kind == CONNACK:
             self.session_present = body[0]
             self.code = body[1]
@@ -157,6 +164,7 @@ class Client:
             if not self.buffer[at - 1] & 128:
                 break
             shift += 7
+            assert shift < 28, "a remaining length of five bytes"
         if len(self.buffer) < at + size:
             return None
         result = Packet(self.buffer[0], bytes(self.buffer[at:at + size]))
