@@ -208,19 +208,19 @@ static void commit_appends(struct memory_handle *handle, struct memory_partition
     turn->records_left -= records_before - records_left;
 }
 
-/* Answers the pull that waits, if there is something for it. Result: false when it was answered
- * short of the tail. */
-static bool feed_channel(struct memory_handle *handle, struct memory_partition *partition)
+/* Answers the pull that waits, if there is something for it. Result: the sequence that it may go on
+ * from; 0: there was nothing. */
+static uint64_t feed_channel(struct memory_handle *handle, struct memory_partition *partition)
 {
     struct broker_pull *pull = partition->channel;
     if (pull == NULL || pull->from > memory_log_tail(&partition->log))
-        return true;
+        return 0;
     uint32_t work_left = UINT32_MAX;
     partition->channel = NULL;
     memory_log_read(&partition->log, pull, true, &handle->scratch, &work_left);
-    bool is_at_tail = pull->is_at_tail;
+    uint64_t next = pull->next;
     broker_request_finish(&pull->request);
-    return is_at_tail;
+    return next;
 }
 
 static bool trim(struct memory_partition *partition)
@@ -236,14 +236,16 @@ void memory_partition_turn(struct memory_handle *handle, struct memory_partition
     partition->is_due = false;
     handle->due_count--;
     bool has_more = trim(partition);
-    bool is_fed = feed_channel(handle, partition);
-    if (is_fed && !handle->is_over && partition->appends.count > 0) {
+    uint64_t fed = feed_channel(handle, partition);
+    bool is_behind = fed != 0 && fed <= memory_log_tail(&partition->log);
+    if (!is_behind && !handle->is_over && partition->appends.count > 0) {
         commit_appends(handle, partition, turn);
-        is_fed = feed_channel(handle, partition);
+        fed = ps_max_u64(fed, feed_channel(handle, partition));
+        is_behind = fed != 0 && fed <= memory_log_tail(&partition->log);
     }
     if (partition->appends.count > 0 || has_more)
         set_due(handle, partition);
-    turn->has_more |= !is_fed;
+    turn->has_more |= is_behind; /* once it is pulled again */
 }
 
 /* The partition whose first record is the oldest, the longest one of those equally old; NULL: there

@@ -359,6 +359,40 @@ static void a_channel_sees_every_record_in_order_however_fast_they_come(void **s
     destroy_broker(contract);
 }
 
+static void a_channel_that_is_pulled_between_turns_is_never_left_behind(void **state)
+{
+    struct contract *contract = *state;
+    enum { APPENDS = 3 };
+    struct broker_append appends[APPENDS];
+    struct broker_pull pull;
+    append_many(contract, 0, "t", 1);
+    prepare_pull(contract, &pull, 0, 1);
+    pull.wait = true;
+    assert_int_equal(broker_pull(owner_of(contract, 0), &pull), 0);
+    for (uint32_t index = 0; index < APPENDS; index++) {
+        prepare_append(contract, &appends[index], 0);
+        appends[index].count = 200;
+        for (uint32_t record = 0; record < 200; record++)
+            appends[index].records[record] = make_record(contract, "t", "x", 1);
+        assert_int_equal(broker_append(owner_of(contract, 0), &appends[index]), 0);
+    }
+    bool has_more = true;
+    for (uint32_t turns = 0; has_more || contract->driver->wait != NULL; turns++) {
+        assert_true(turns < SEEN_MAX);
+        if (!pull.request.is_taken && pull.next > APPENDS * 200 + 1)
+            break;
+        has_more = turn_all(contract);
+        if (pull.request.is_taken || pull.next > APPENDS * 200 + 1)
+            continue;
+        pull.from = pull.next;
+        assert_int_equal(broker_pull(owner_of(contract, 0), &pull), 0);
+    }
+    assert_int_equal(pull.next, APPENDS * 200 + 2);
+    for (uint32_t index = 0; index < APPENDS; index++)
+        for (uint32_t record = 0; record < 200; record++)
+            record_release(&contract->heap, appends[index].records[record]);
+}
+
 static void a_channel_set_answers_the_tail_above_which_its_hint_is_fed(void **state)
 {
     struct contract *contract = *state;
@@ -442,6 +476,7 @@ const struct CMUnitTest broker_contract_pull_tests[] = {
     cmocka_unit_test(a_waiting_pull_is_told_of_what_was_removed),
     cmocka_unit_test(a_partition_has_one_waiting_pull),
     cmocka_unit_test(a_channel_sees_every_record_in_order_however_fast_they_come),
+    cmocka_unit_test(a_channel_that_is_pulled_between_turns_is_never_left_behind),
     cmocka_unit_test(a_channel_set_answers_the_tail_above_which_its_hint_is_fed),
     cmocka_unit_test(a_record_that_a_reader_acquired_outlives_the_log),
     cmocka_unit_test(a_cancelled_pull_is_answered),
