@@ -14,7 +14,12 @@
 #include "core/base.h"
 #include "core/wire.h"
 
-enum { CONNECTIONS_PER_ADDRESS = 20000, INFLIGHT_DEFAULT = 256, WINDOW_DEFAULT = 200 };
+enum {
+    CONNECTIONS_PER_ADDRESS = 8000,
+    CONNECTIONS_ALONE = 20000,
+    INFLIGHT_DEFAULT = 256,
+    WINDOW_DEFAULT = 200
+};
 
 const char bench_usage[] =
     "usage: penstock-bench MODE [--OPTION VALUE]...\n"
@@ -28,7 +33,8 @@ const char bench_usage[] =
     "where to:\n"
     "  --host ADDRESS (127.0.0.1)   --port PORT (1883)\n"
     "  --addresses K    spread over K consecutive addresses from ADDRESS, which the server must\n"
-    "                   listen on; default on 127.0.0.0/8: one per 20,000 connections, else 1\n"
+    "                   listen on; default on 127.0.0.0/8: one per 8,000 of more than 20,000 "
+    "connections, else 1\n"
     "  --username NAME  --password WORD\n"
     "how much:\n"
     "  --connections N (100)    pairs in the modes of pairs\n"
@@ -235,8 +241,9 @@ static int complete(struct bench_options *options, char *error, size_t error_byt
     if (options->addresses == 0) {
         bool is_loopback = strncmp(options->host, "127.", 4) == 0;
         uint64_t sockets = bench_options_sockets(options);
-        options->addresses =
-            is_loopback ? (sockets + CONNECTIONS_PER_ADDRESS - 1) / CONNECTIONS_PER_ADDRESS : 1;
+        options->addresses = is_loopback && sockets > CONNECTIONS_ALONE
+                                 ? (sockets + CONNECTIONS_PER_ADDRESS - 1) / CONNECTIONS_PER_ADDRESS
+                                 : 1;
     }
     if (bench_options_address(options, 0, &address, &address_bytes) < 0) {
         snprintf(error, error_bytes, "--host: \"%.64s\" is not an IPv4 or IPv6 address",

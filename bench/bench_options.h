@@ -77,8 +77,10 @@ int bench_options_parse(int count, char *const *words, struct bench_options *out
 uint64_t bench_options_sockets(const struct bench_options *options);
 
 /* The address of the connection with this number: those of a loopback host are spread over
- * `addresses` consecutive ones, since a pair of addresses has only some 28,000 ports. 0, or -EINVAL
- * when the host is not an IPv4 or IPv6 address. */
+ * `addresses` consecutive ones. A pair of addresses has some 28,000 ports, and once the 14,000 of
+ * one parity are taken the kernel walks over all of them at every connect (a millisecond), so the
+ * default stays well below where there are many. 0, or -EINVAL when the host is not an IPv4 or IPv6
+ * address. */
 int bench_options_address(const struct bench_options *options, uint64_t connection,
                           struct sockaddr_storage *out_address, socklen_t *out_bytes);
 

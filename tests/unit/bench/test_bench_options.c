@@ -164,14 +164,14 @@ static void loopback_connections_are_spread_over_addresses(void **state)
 {
     (void)state;
     struct bench_options options = parsed("conn --connections 200000 --port 99");
-    assert_int_equal(options.addresses, 10);
+    assert_int_equal(options.addresses, 25);
     assert_address(&options, 0, "127.0.0.1:99");
-    assert_address(&options, 9, "127.0.0.10:99");
-    assert_address(&options, 10, "127.0.0.1:99");
+    assert_address(&options, 24, "127.0.0.25:99");
+    assert_address(&options, 25, "127.0.0.1:99");
     options = parsed("conn --connections 20000");
     assert_int_equal(options.addresses, 1);
-    options = parsed("pairs --connections 20000 --host 127.0.0.255");
-    assert_int_equal(options.addresses, 2);
+    options = parsed("pairs --connections 10001 --host 127.0.0.255");
+    assert_int_equal(options.addresses, 3);
     assert_address(&options, 1, "127.0.1.0:1883");
     options = parsed("conn --connections 200000 --host 10.1.2.3");
     assert_int_equal(options.addresses, 1);
