@@ -38,7 +38,9 @@ struct broker_counters {
     uint64_t log_records;       /* now */
     uint64_t key_count;         /* now */
     uint64_t key_bytes;         /* now */
-    uint64_t queue_full;        /* -EAGAIN answers */
+    uint64_t kind_count; /* now; keys that begin with the byte that the driver was told to count */
+    uint64_t kind_expired; /* of these, removed at the end of their time to live */
+    uint64_t queue_full;   /* -EAGAIN answers */
 };
 
 /* What gateway.c gives to a driver's create function, for each shard's handle. */

@@ -334,6 +334,9 @@ static void update_counters(struct memory_handle *handle)
     if (handle->broker.options.shard_index != 0)
         return;
     counters->key_count = atomic_load_explicit(&handle->store->key_count, memory_order_relaxed);
+    counters->kind_count = atomic_load_explicit(&handle->store->kind_count, memory_order_relaxed);
+    counters->kind_expired =
+        atomic_load_explicit(&handle->store->kind_expired, memory_order_relaxed);
     counters->key_bytes = atomic_load_explicit(&handle->store->key_bytes, memory_order_relaxed);
 }
 

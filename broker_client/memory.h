@@ -27,6 +27,7 @@ struct memory_store_config {
     uint16_t partition_count;
     uint16_t partition_levels;
     uint16_t shard_count;
+    char counted_kind;  /* first byte of the keys of broker_counters.kind_count; 0: none */
     uint64_t hash_seed; /* random, so that peers cannot choose collisions */
 };
 

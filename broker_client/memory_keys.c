@@ -161,6 +161,12 @@ static void drop_change(struct memory_keys *keys, struct memory_entry *entry)
     keys->bytes -= memory_entry_bytes(entry);
 }
 
+/* 1 for an entry of the kind that is counted. */
+static uint64_t kind_weight(const struct memory_keys *keys, const struct memory_entry *entry)
+{
+    return entry->key_bytes != 0 && *(const char *)memory_entry_key(entry) == keys->counted_kind;
+}
+
 struct memory_entry *memory_keys_put(struct memory_keys *keys, struct memory_entry *entry)
 {
     struct place place;
@@ -177,6 +183,7 @@ struct memory_entry *memory_keys_put(struct memory_keys *keys, struct memory_ent
         drop_change(keys, replaced);
     } else {
         keys->count++;
+        keys->kind_count += kind_weight(keys, entry);
     }
     join_second(keys, entry);
     append_change(keys, entry);
@@ -193,6 +200,7 @@ struct memory_entry *memory_keys_remove(struct memory_keys *keys, struct memory_
     for (uint32_t level = 0; level < entry->level_count; level++)
         *place.slots[level] = entry->next[level];
     keys->count--;
+    keys->kind_count -= kind_weight(keys, entry);
     leave_second(keys, entry);
     drop_change(keys, entry);
     struct memory_entry *kept = deletion != NULL ? deletion : entry;

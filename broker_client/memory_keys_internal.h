@@ -56,6 +56,9 @@ struct memory_second {
 
 struct memory_keys {
     uint64_t hash_seed;
+    char counted_kind;           /* first byte of the keys that kind_count counts */
+    uint64_t kind_count;         /* of entries */
+    uint64_t kind_expired;       /* of entries that were removed because they had expired */
     uint64_t revision;           /* the last one given */
     uint64_t forgotten_revision; /* the last deletion that is not kept any more */
     uint64_t bytes;              /* of entries and deletions */

@@ -96,6 +96,7 @@ int memory_store_create(const struct memory_store_config *config, struct heap *h
         return -ENOMEM;
     }
     memory_keys_init(&store->keys, complete.hash_seed);
+    store->keys.counted_kind = complete.counted_kind;
     memory_link_init(&store->watches);
     pthread_mutex_init(&store->mutex, NULL);
     *out_store = store;
@@ -125,6 +126,8 @@ static void unlock(struct memory_store *store)
     const struct memory_keys *keys = &store->keys;
     atomic_store_explicit(&store->key_bytes, keys->bytes, memory_order_relaxed);
     atomic_store_explicit(&store->key_count, keys->count, memory_order_relaxed);
+    atomic_store_explicit(&store->kind_count, keys->kind_count, memory_order_relaxed);
+    atomic_store_explicit(&store->kind_expired, keys->kind_expired, memory_order_relaxed);
     atomic_store_explicit(&store->revision, keys->revision, memory_order_relaxed);
     atomic_store_explicit(&store->swept_s, keys->swept_s, memory_order_relaxed);
     pthread_mutex_unlock(&store->mutex);
@@ -544,7 +547,9 @@ bool memory_store_sweep(struct memory_store *store, const struct broker_options 
         struct memory_entry *entry = memory_keys_next_expired(&store->keys, wall_ms, &looks_left);
         if (entry == NULL)
             break;
+        uint64_t kind_count = store->keys.kind_count;
         remove_entry(store, options->heap, entry, &gone);
+        store->keys.kind_expired += kind_count - store->keys.kind_count;
     }
     if (store->keys.revision != revision)
         call_watchers(store, options->shard_index);

@@ -58,8 +58,10 @@ struct memory_store {
     struct memory_store_shard *shards;
     _Atomic uint64_t *tails;    /* of all partitions, each shard's on cache lines of its own */
     _Atomic uint64_t log_bytes; /* over all handles */
-    _Atomic uint64_t key_bytes; /* written under the lock, as are the next three */
+    _Atomic uint64_t key_bytes; /* written under the lock, as are the next five */
     _Atomic uint64_t key_count;
+    _Atomic uint64_t kind_count;
+    _Atomic uint64_t kind_expired;
     _Atomic uint64_t revision;
     _Atomic uint64_t swept_s;
     pthread_mutex_t mutex; /* of everything below */

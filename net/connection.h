@@ -81,6 +81,9 @@ bool connection_write_reference(struct net *net, struct connection *connection, 
 /* Bytes written and not yet taken by the kernel, this turn's included. */
 uint32_t connection_unsent_bytes(const struct net *net, const struct connection *connection);
 
+/* True while the kernel has refused bytes and not asked for more yet. */
+bool connection_is_blocked(const struct connection *connection);
+
 /* Milliseconds since the kernel last took bytes while some wait; 0 when nothing waits. */
 uint32_t connection_blocked_ms(const struct net *net, const struct connection *connection);
 

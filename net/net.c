@@ -376,8 +376,10 @@ static void on_moved_out(struct net *net, const struct ring_event *event)
     struct mqtt_connack connack = {.code = MQTT_CONNACK_UNAVAILABLE};
     size_t bytes = mqtt_encode_connack(&connack, MQTT_3_1_1, NULL);
     unsigned char *out = connection_reserve(net, connection, (uint32_t)bytes);
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_connack(&connack, MQTT_3_1_1, out);
+        net_count_sent(net, MQTT_CONNACK, 1, 0);
+    }
     connection_close(net, connection, CONNECTION_CLOSED_MOVE_FAILED);
 }
 
@@ -489,14 +491,27 @@ uint64_t net_deadline(void *context, const struct shard *shard)
     return deadline;
 }
 
+/* A client is in; remembers how many there were at most. */
+static void count_client(struct net *net, struct connection *connection)
+{
+    connection->flags |= CONNECTION_COUNTED;
+    net->counters.clients++;
+    uint64_t now =
+        atomic_fetch_add_explicit(&net->shared->connections, 1, memory_order_relaxed) + 1ULL;
+    uint64_t peak = atomic_load_explicit(&net->shared->connections_peak, memory_order_relaxed);
+    while (now > peak &&
+           !atomic_compare_exchange_weak_explicit(&net->shared->connections_peak, &peak, now,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        continue;
+}
+
 void connection_accept(struct net *net, struct connection *connection, uint16_t keepalive_seconds)
 {
     ps_assert(connection->state == CONNECTION_OPENING);
     connection->state = CONNECTION_OPEN;
     connection->keepalive_seconds = keepalive_seconds;
     connection->active_tick = net->shard->tick;
-    connection->flags |= CONNECTION_COUNTED;
-    atomic_fetch_add_explicit(&net->shared->connections, 1, memory_order_relaxed);
+    count_client(net, connection);
     timer_wheel_remove(&net->wheel, connection->slot);
     if (keepalive_seconds != 0)
         timer_wheel_add(&net->wheel, connection->slot,
@@ -538,8 +553,10 @@ void net_finish(struct net *net, struct connection *connection, bool is_moved)
         connection->send = NULL;
     }
     net_receive_buffer_release(net, connection);
-    if (connection->flags & CONNECTION_COUNTED)
+    if (connection->flags & CONNECTION_COUNTED) {
+        net->counters.clients--;
         atomic_fetch_sub_explicit(&net->shared->connections, 1, memory_order_relaxed);
+    }
     void *owner = connection->owner;
     if (connection->state == CONNECTION_MOVING && owner != NULL) {
         heap_free(net->heap, owner); /* only at the end of the process: the move was not answered */

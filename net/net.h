@@ -92,6 +92,7 @@ struct net_limits {
 struct net_shared {
     struct source_limit *sources; /* NULL: not counted */
     _Atomic uint32_t connections; /* accepted by a CONNACK 0 and not yet closed */
+    _Atomic uint64_t connections_peak;
     /* Each shard's pressure: until this time a subscriber that drains has much to take, and
      * publishers are read less. Written by its shard, read by all once a turn. */
     _Atomic uint64_t pressed_until_ns[SHARD_COUNT_MAX];
@@ -110,6 +111,9 @@ struct net_counters {
     uint64_t moves_out;
     uint64_t moves_failed;
     uint64_t packets_in[MQTT_PACKET_TYPES];
+    uint64_t packets_out[MQTT_PACKET_TYPES];
+    uint64_t publish_bytes_in;  /* payloads */
+    uint64_t publish_bytes_out; /* payloads */
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t sends;
@@ -120,6 +124,7 @@ struct net_counters {
     uint64_t pressed_turns;           /* turns in which publishers were left unread */
     uint64_t unsent_bytes;            /* now, over all connections */
     uint64_t connections;             /* now, in any state */
+    uint64_t clients;                 /* now, accepted by a CONNACK 0 */
 };
 
 struct net_options {
@@ -165,6 +170,9 @@ void net_move(struct net *net, struct connection *connection, uint32_t to_shard)
 void net_resume(struct net *net, struct connection *connection);
 
 const struct net_counters *net_counters(const struct net *net);
+
+/* Counts packets that were written to a connection; of a PUBLISH also its payload. */
+void net_count_sent(struct net *net, enum mqtt_type type, uint32_t packets, uint32_t payload_bytes);
 
 /* As of this turn. */
 enum overload_level net_overload(const struct net *net);

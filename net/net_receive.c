@@ -56,8 +56,10 @@ static void refuse_level(struct net *net, struct connection *connection, uint8_t
     };
     unsigned char *out =
         connection_reserve(net, connection, (uint32_t)mqtt_encode_connack(&connack, as, NULL));
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_connack(&connack, as, out);
+        net_count_sent(net, MQTT_CONNACK, 1, 0);
+    }
     connection_close(net, connection, CONNECTION_CLOSED_REFUSED);
 }
 
@@ -110,6 +112,7 @@ static enum net_verdict handle_packet(struct net *net, struct connection *connec
         if (out == NULL)
             return NET_CLOSE;
         mqtt_encode_empty(MQTT_PINGRESP, out);
+        net_count_sent(net, MQTT_PINGRESP, 1, 0);
         return NET_CONTINUE;
     }
     if (packet->type == MQTT_PUBLISH)
@@ -157,6 +160,8 @@ static enum net_verdict decode_packets(struct net *net, struct connection *conne
             net->counters.retries += connection->state != CONNECTION_MOVING;
             break;
         }
+        if (packet.type == MQTT_PUBLISH)
+            net->counters.publish_bytes_in += packet.publish.payload.count;
         if (is_publish)
             net_charge_publish(net, connection, frame.packet_bytes);
         net->counters.packets_in[packet.type]++;

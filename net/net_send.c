@@ -64,10 +64,21 @@ bool connection_write_reference(struct net *net, struct connection *connection, 
     return true;
 }
 
+void net_count_sent(struct net *net, enum mqtt_type type, uint32_t packets, uint32_t payload_bytes)
+{
+    net->counters.packets_out[type] += packets;
+    net->counters.publish_bytes_out += payload_bytes;
+}
+
 uint32_t connection_unsent_bytes(const struct net *net, const struct connection *connection)
 {
     (void)net;
     return connection->send == NULL ? 0 : connection->send->unsent_bytes;
+}
+
+bool connection_is_blocked(const struct connection *connection)
+{
+    return connection->send != NULL && connection->send->is_blocked;
 }
 
 uint32_t connection_blocked_ms(const struct net *net, const struct connection *connection)

@@ -72,6 +72,7 @@ bool delivery_write(struct hub *hub, struct session *session, struct record *rec
     if (ps_unlikely(out == NULL))
         return false;
     mqtt_encode_publish_head(&publish, level, out);
+    net_count_sent(hub->net, MQTT_PUBLISH, 1, record->payload_bytes);
     if (is_copied) {
         memcpy(out + head_bytes, record_payload(record), record->payload_bytes);
         return true;
@@ -111,6 +112,11 @@ static void deliver_at_most_once(struct hub *hub, struct session *session, struc
 {
     if (!delivery_may_queue(hub, session, record)) {
         hub->counters.dropped[HUB_DROP_PENDING]++;
+        return;
+    }
+    bool is_overloaded = net_overload(hub->net) >= OVERLOAD_DROP;
+    if (is_overloaded && connection_is_blocked(session->connection)) {
+        hub->counters.dropped[HUB_DROP_OVERLOAD]++;
         return;
     }
     if (delivery_write(hub, session, record, 0, 0, 0))

@@ -36,8 +36,10 @@ static void send_ack(struct hub *hub, struct session *session, enum mqtt_type ty
                      uint16_t packet_id)
 {
     unsigned char *out = connection_reserve(hub->net, session->connection, 4);
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_ack(type, packet_id, out);
+        net_count_sent(hub->net, type, 1, 0);
+    }
 }
 
 static void publish(struct hub *hub, struct session *session, uint16_t packet_id,

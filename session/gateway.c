@@ -31,6 +31,7 @@
 #include "session/gateway_shard.h"
 #include "session/hub.h"
 #include "session/password_file.h"
+#include "session/session_store.h"
 #include "session/sys_topics.h"
 
 enum {
@@ -264,6 +265,9 @@ static int start_admin(struct gateway *gateway, char *error)
         status = admin_http_start(&options, &gateway->admin_address, bytes, &gateway->admin);
     if (status < 0)
         explain_address("admin.listen", text, status, error);
+    else
+        status = metrics_register(gateway->metrics, admin_http_metrics, ADMIN_HTTP_METRIC_COUNT,
+                                  admin_http_counters(gateway->admin), METRICS_NO_SHARD);
     return status;
 }
 
@@ -318,18 +322,21 @@ static int create_shared(struct gateway *gateway, char *error)
         .partition_count = (uint16_t)config->broker_partitions,
         .partition_levels = (uint16_t)config->broker_partition_levels,
         .shard_count = (uint16_t)count,
+        .counted_kind = SESSION_STORE_KIND,
         .hash_seed = random_word(),
     };
     int status = memory_store_create(&store, gateway->heap, &gateway->store);
     if (status == 0)
         status = metrics_create(gateway->heap, &gateway->metrics);
     if (status == 0)
-        status = gateway_metrics_register_common(gateway->metrics, &gateway->budget, gateway->log);
-    if (status == 0)
         status = sys_publisher_create(gateway->heap, gateway->metrics, gateway->hub_shared.start_ms,
                                       &gateway->sys);
     if (status == 0)
         status = helper_create(gateway->heap, 0, &gateway->helper);
+    if (status == 0)
+        status =
+            gateway_metrics_register_common(gateway->metrics, &gateway->budget,
+                                            &gateway->net_shared, gateway->helper, gateway->log);
     if (status == 0)
         status = load_passwords(gateway, config, &gateway->passwords, error);
     return status;
@@ -526,9 +533,10 @@ void gateway_stop(struct gateway *gateway)
 {
     atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
     stop_threads(gateway);
-    admin_http_stop(gateway->admin);
+    /* The helper reads the counters of the administrator's server. */
     if (gateway->helper != NULL)
         helper_stop(gateway->helper);
+    admin_http_stop(gateway->admin);
     log_direct(gateway->log);
     destroy_shards(gateway);
     if (gateway->helper != NULL)

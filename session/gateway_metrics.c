@@ -5,6 +5,7 @@
 
 #include "core/base.h"
 #include "core/heap.h"
+#include "core/helper_thread.h"
 #include "core/log.h"
 #include "session/version.h"
 
@@ -30,12 +31,16 @@
     COUNTER("penstock_dropped_total", "deliveries that were not made", "reason=\"" label "\"",     \
             hub.dropped[reason])
 
+#define SENT(label, type)                                                                          \
+    COUNTER("penstock_packets_sent_total", "control packets sent", "type=\"" label "\"",           \
+            net.packets_out[type])
 #define REFUSED(label, reason)                                                                     \
     COUNTER("penstock_connects_refused_total", "CONNECT answered with another code than 0",        \
             "reason=\"" label "\"", hub.connects_refused[reason])
 
 static const struct metric table[] = {
     GAUGE("penstock_connections", "connections open now", NULL, net.connections),
+    GAUGE("penstock_clients", "clients connected now", NULL, net.clients),
     COUNTER("penstock_accepts_total", "connections accepted", NULL, net.accepts),
     COUNTER("penstock_accepts_refused_total", "connections refused before CONNECT", NULL,
             net.accepts_refused),
@@ -107,6 +112,19 @@ static const struct metric table[] = {
     PACKET("unsubscribe", MQTT_UNSUBSCRIBE),
     PACKET("pingreq", MQTT_PINGREQ),
     PACKET("disconnect", MQTT_DISCONNECT),
+    SENT("connack", MQTT_CONNACK),
+    SENT("publish", MQTT_PUBLISH),
+    SENT("puback", MQTT_PUBACK),
+    SENT("pubrec", MQTT_PUBREC),
+    SENT("pubrel", MQTT_PUBREL),
+    SENT("pubcomp", MQTT_PUBCOMP),
+    SENT("suback", MQTT_SUBACK),
+    SENT("unsuback", MQTT_UNSUBACK),
+    SENT("pingresp", MQTT_PINGRESP),
+    COUNTER("penstock_publish_received_bytes_total", "payload bytes of publishes received", NULL,
+            net.publish_bytes_in),
+    COUNTER("penstock_publish_sent_bytes_total", "payload bytes of publishes sent", NULL,
+            net.publish_bytes_out),
     COUNTER("penstock_received_bytes_total", "bytes received from clients", NULL, net.bytes_in),
     COUNTER("penstock_sent_bytes_total", "bytes sent to clients", NULL, net.bytes_out),
     COUNTER("penstock_sends_total", "sends given to the kernel", NULL, net.sends),
@@ -143,8 +161,15 @@ static const struct metric table[] = {
     DROPPED("memory", HUB_DROP_MEMORY),
     DROPPED("retention", HUB_DROP_RETENTION),
     DROPPED("closed", HUB_DROP_CLOSED),
+    DROPPED("overload", HUB_DROP_OVERLOAD),
     DROPPED("waiting", HUB_DROP_WAITING),
     GAUGE("penstock_sessions", "sessions in memory", NULL, hub.sessions),
+    GAUGE("penstock_sessions_stored_in_memory", "of these, those that the store has too", NULL,
+          hub.stored_sessions),
+    GAUGE("penstock_sessions_stored", "sessions in the store, their clients connected or not", NULL,
+          broker.kind_count),
+    COUNTER("penstock_sessions_expired_total", "stored sessions whose time was over", NULL,
+            broker.kind_expired),
     GAUGE("penstock_subscriptions", "subscriptions of sessions in memory", NULL, hub.subscriptions),
     GAUGE("penstock_retained_values", "topics with a retained value", NULL, hub.retained_values),
     COUNTER("penstock_retained_refused_total", "retained values beyond the limit or without memory",
@@ -163,6 +188,18 @@ static const struct metric table[] = {
     GAUGE("penstock_keys", "entries of the key-value store", NULL, broker.key_count),
     COUNTER("penstock_retention_records_total", "records removed by retention", NULL,
             broker.retention_records),
+    GAUGE("penstock_key_bytes", "bytes of the key-value store", NULL, broker.key_bytes),
+    COUNTER("penstock_broker_queue_full_total", "requests that the broker's queue refused", NULL,
+            broker.queue_full),
+    COUNTER("penstock_appends_total", "batches given to the log", NULL, owner.appends),
+    COUNTER("penstock_append_retries_total", "records given again, their fate unknown", NULL,
+            owner.retries),
+    COUNTER("penstock_late_marks_total", "times that an owner found a shard's mailbox full", NULL,
+            owner.late_marks),
+    COUNTER("penstock_retained_writes_total", "retained values written", NULL,
+            owner.retained_writes),
+    COUNTER("penstock_retained_failures_total", "writes and reads of retained values that failed",
+            NULL, owner.retained_failures),
     COUNTER("penstock_turns_total", "turns of the loop", NULL, shard.turns),
     COUNTER("penstock_sleeps_total", "turns that slept", NULL, shard.sleeps),
     COUNTER("penstock_doorbells_total", "sleeping shards woken", NULL, shard.doorbells),
@@ -175,6 +212,8 @@ static const struct metric table[] = {
     COUNTER("penstock_ring_overflows_total", "completion queue overflows", NULL, ring.overflows),
     COUNTER("penstock_ring_receives_total", "receives", NULL, ring.receives),
     COUNTER("penstock_ring_stale_total", "completions of closed sockets", NULL, ring.stale),
+    COUNTER("penstock_busy_ns_total", "time not spent waiting", NULL, shard.busy_ns),
+    GAUGE("penstock_sockets", "sockets in the rings", NULL, ring.sockets),
     GAUGE("penstock_rings", "rings in the bank", NULL, ring.rings),
     COUNTER("penstock_topics_evicted_total", "topic table entries evicted", NULL,
             index.topics_evicted),
@@ -192,6 +231,7 @@ void gateway_metrics_publish(struct gateway_metrics_values *values, const struct
     metrics_publish(&values->shard, &shard->counters, sizeof(values->shard));
     metrics_publish(&values->ring, ring_counters(ring), sizeof(values->ring));
     metrics_publish(&values->broker, broker_counters(broker), sizeof(values->broker));
+    metrics_publish(&values->owner, &hub->owner->counters, sizeof(values->owner));
     metrics_publish(&values->index, &hub->index.counters, sizeof(values->index));
 }
 
@@ -201,6 +241,11 @@ int gateway_metrics_register(struct metrics *metrics, const struct gateway_metri
     return metrics_register(metrics, table, ps_array_count(table), values, shard);
 }
 
+static const struct metric shared_table[] = {
+    {"penstock_clients_peak", "most clients connected at one time", METRIC_GAUGE, NULL,
+     offsetof(struct net_shared, connections_peak)},
+};
+
 static const struct metric memory_table[] = {
     {"penstock_memory_bytes", "memory in use, within 64 KiB per thread", METRIC_GAUGE, NULL,
      offsetof(struct heap_budget, bytes_used)},
@@ -209,10 +254,17 @@ static const struct metric memory_table[] = {
 };
 
 int gateway_metrics_register_common(struct metrics *metrics, const struct heap_budget *budget,
+                                    const struct net_shared *shared, const struct helper *helper,
                                     const struct log *log)
 {
     int status = metrics_register(metrics, memory_table, ps_array_count(memory_table), budget,
                                   METRICS_NO_SHARD);
+    if (status == 0)
+        status = metrics_register(metrics, shared_table, ps_array_count(shared_table), shared,
+                                  METRICS_NO_SHARD);
+    if (status == 0)
+        status = metrics_register(metrics, helper_metrics, HELPER_METRIC_COUNT,
+                                  helper_counters(helper), METRICS_NO_SHARD);
     if (status == 0)
         status = metrics_register(metrics, log_metrics, LOG_METRIC_COUNT, log_counters(log),
                                   METRICS_NO_SHARD);

@@ -16,8 +16,10 @@
 #include "core/shard.h"
 #include "net/net.h"
 #include "session/hub.h"
+#include "session/owner.h"
 
 struct heap_budget;
+struct helper;
 struct log;
 
 struct gateway_metrics_values {
@@ -28,6 +30,7 @@ struct gateway_metrics_values {
     struct ring_counters ring;
     struct broker_counters broker;
     struct topic_index_counters index;
+    struct owner_counters owner;
 };
 
 /* Copies the counters, at most once a tick. */
@@ -41,6 +44,7 @@ int gateway_metrics_register(struct metrics *metrics, const struct gateway_metri
 
 /* What the whole gateway has once. 0 or -errno. */
 int gateway_metrics_register_common(struct metrics *metrics, const struct heap_budget *budget,
+                                    const struct net_shared *shared, const struct helper *helper,
                                     const struct log *log);
 
 /* "0.1.0" and the short commit that was built, as --version prints them. */

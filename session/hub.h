@@ -65,6 +65,7 @@ enum hub_drop {
     HUB_DROP_MEMORY,
     HUB_DROP_RETENTION, /* the log let go of it before a late session came to it */
     HUB_DROP_CLOSED,    /* in send memory when the connection ended */
+    HUB_DROP_OVERLOAD,  /* QoS 0: who does not drain, when memory is nearly out */
     HUB_DROP_WAITING,   /* QoS 0 behind an unfinished retained one, beyond the bound */
     HUB_DROPS
 };
@@ -112,6 +113,7 @@ struct hub_counters {
     uint64_t takeovers_delayed;
     uint64_t subscriptions_refused; /* answered with 0x80 */
     uint64_t sessions;              /* now */
+    uint64_t stored_sessions;       /* now, of these: those that the store has too */
     uint64_t subscriptions;         /* now */
     uint64_t in_flight;             /* now, deliveries */
     uint64_t late_sessions;         /* now: cursors */

@@ -178,9 +178,11 @@ static void send_due(struct hub *hub, struct session *session)
         out = connection_reserve(hub->net, session->connection, told * 4);
     for (uint32_t i = 0; i < due; i++) {
         const struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
-        if (out != NULL && !answer->is_mute)
-            out += mqtt_encode_ack(answer->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, answer->packet_id,
-                                   out);
+        enum mqtt_type type = answer->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC;
+        if (out == NULL || answer->is_mute)
+            continue;
+        out += mqtt_encode_ack(type, answer->packet_id, out);
+        net_count_sent(hub->net, type, 1, 0);
     }
     inbound->first += due;
     inbound->count -= due;

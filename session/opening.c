@@ -44,8 +44,10 @@ static void refuse_for(struct hub *hub, struct connection *connection, enum mqtt
     enum mqtt_level level = connection->level;
     unsigned char *out = connection_reserve(hub->net, connection,
                                             (uint32_t)mqtt_encode_connack(&connack, level, NULL));
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_connack(&connack, level, out);
+        net_count_sent(hub->net, MQTT_CONNACK, 1, 0);
+    }
     connection_close(hub->net, connection, CONNECTION_CLOSED_REFUSED);
 }
 
@@ -149,8 +151,10 @@ static void send_connack(struct hub *hub, struct connection *connection, bool is
     enum mqtt_level level = connection->level;
     unsigned char *out = connection_reserve(hub->net, connection,
                                             (uint32_t)mqtt_encode_connack(&connack, level, NULL));
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_connack(&connack, level, out);
+        net_count_sent(hub->net, MQTT_CONNACK, 1, 0);
+    }
 }
 
 /* Everything is there: CONNACK, and the client may speak. */

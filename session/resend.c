@@ -66,8 +66,10 @@ static void send_one(struct hub *hub, struct session *session, const struct rese
         return;
     if (in_flight->state == WINDOW_RELEASED) {
         unsigned char *out = connection_reserve(hub->net, session->connection, 4);
-        if (out != NULL)
+        if (out != NULL) {
             mqtt_encode_ack(MQTT_PUBREL, entry->packet_id, out);
+            net_count_sent(hub->net, MQTT_PUBREL, 1, 0);
+        }
         return;
     }
     if (entry->record == NULL) {

@@ -148,16 +148,29 @@ static void *add_write(struct store_operation *operation, enum broker_write_kind
     return memory + key_bytes;
 }
 
+/* Keeps count of the sessions in memory that the store has too. */
+static void set_written(struct hub *hub, struct stored_session *stored, bool is_written)
+{
+    if (stored->is_written == is_written)
+        return;
+    stored->is_written = is_written;
+    if (is_written)
+        hub->counters.stored_sessions++;
+    else
+        hub->counters.stored_sessions--;
+}
+
 static bool add_own(struct store_operation *operation, struct session *session,
                     uint64_t time_to_live_ms)
 {
     char key[KEY_BYTES_MAX];
-    uint32_t key_bytes = write_key(session, 'o', key);
+    uint32_t key_bytes = write_key(session, SESSION_STORE_KIND, key);
     size_t bytes = session_record_own_bytes(operation->hub, session);
     void *value = add_write(operation, BROKER_PUT, key, key_bytes, bytes, time_to_live_ms);
     if (value == NULL)
         return false;
     session_record_own_encode(operation->hub, session, value, bytes);
+    set_written(operation->hub, session->stored, true);
     return true;
 }
 
@@ -217,6 +230,7 @@ void session_store_destroy(struct hub *hub, struct session *session)
 {
     if (session->stored == NULL)
         return;
+    set_written(hub, session->stored, false);
     if (session->stored->is_attached)
         progress_count(hub, session, -1);
     heap_free(hub->heap, session->stored->marked);
@@ -355,8 +369,8 @@ static void delete_keys(struct hub *hub, struct session *session, uint32_t block
 {
     char key[KEY_BYTES_MAX];
     struct store_operation *operation = create_commit(hub, session);
-    if (operation == NULL ||
-        add_write(operation, BROKER_DELETE, key, write_key(session, 'o', key), 0, 0) == NULL)
+    if (operation == NULL || add_write(operation, BROKER_DELETE, key,
+                                       write_key(session, SESSION_STORE_KIND, key), 0, 0) == NULL)
         goto fail;
     for (uint32_t block = 0; block < blocks; block++) {
         if (operation->commit.count == BROKER_KEYS_MAX) {
@@ -379,8 +393,10 @@ fail:
 
 void session_store_delete(struct hub *hub, struct session *session)
 {
-    if (session->stored != NULL)
-        delete_keys(hub, session, session->stored->block_count);
+    if (session->stored == NULL)
+        return;
+    set_written(hub, session->stored, false);
+    delete_keys(hub, session, session->stored->block_count);
 }
 
 void session_store_put(struct hub *hub, struct session *session, const char *key,
@@ -522,6 +538,7 @@ static void load(struct store_operation *operation, struct session *session,
         found(operation, SESSION_STORE_FAILED);
         return;
     }
+    set_written(hub, session->stored, true);
     if (session->stored->was_attached)
         load_line(operation, session);
     else
@@ -564,7 +581,7 @@ void session_store_look_up(struct hub *hub, struct session *session, bool is_wan
     operation->get.on_done = on_got;
     operation->get.from_leader = true;
     operation->get.count = 1;
-    operation->get.keys[0] =
-        (struct broker_bytes){operation->key, write_key(session, 'o', operation->key)};
+    operation->get.keys[0] = (struct broker_bytes){
+        operation->key, write_key(session, SESSION_STORE_KIND, operation->key)};
     ask(operation);
 }

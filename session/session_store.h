@@ -23,6 +23,8 @@ struct session;
 
 enum { SESSION_STORE_FORMAT = 1, SESSION_STORE_BLOCK_FILTERS = 64 };
 
+#define SESSION_STORE_KIND 'o' /* first byte of the keys of own records: one per stored session */
+
 struct stored_session {
     struct record_id number;
     uint64_t epoch;       /* raised by each connect */
@@ -31,6 +33,7 @@ struct stored_session {
     uint8_t line_shard;
     bool was_attached; /* as loaded: its gateway ended without saving it */
     bool is_attached;  /* its record names this run's line */
+    bool is_written;   /* its own record is in the store, or on its way there */
     uint8_t *marked;   /* a byte per block: waits to be written */
     uint32_t marked_capacity;
     uint16_t block_count; /* blocks that may exist */

@@ -87,8 +87,10 @@ static void send_suback(struct hub *hub, struct session *session, const struct s
     enum mqtt_level level = session->connection->level;
     unsigned char *out = connection_reserve(hub->net, session->connection,
                                             (uint32_t)mqtt_encode_suback(&suback, level, NULL));
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_suback(&suback, level, out);
+        net_count_sent(hub->net, MQTT_SUBACK, 1, 0);
+    }
 }
 
 /* Where the session has passed the start already it need not be kept. */
@@ -246,8 +248,10 @@ enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session
 static void send_unsuback(struct hub *hub, struct connection *connection, uint16_t packet_id)
 {
     unsigned char *out = connection_reserve(hub->net, connection, 4);
-    if (out != NULL)
+    if (out != NULL) {
         mqtt_encode_ack(MQTT_UNSUBACK, packet_id, out);
+        net_count_sent(hub->net, MQTT_UNSUBACK, 1, 0);
+    }
 }
 
 static void on_removed(struct hub *hub, struct session *session, void *context, bool is_stored)

@@ -5,7 +5,7 @@
  * stored.
  *
  * Threads: the publisher is shared, refreshed by the helper thread, and read by every shard, under
- * a mutex that is held for a copy of some 2 KB.
+ * a mutex that is held for a copy of some 3 KB.
  */
 #ifndef PENSTOCK_SESSION_SYS_TOPICS_H
 #define PENSTOCK_SESSION_SYS_TOPICS_H

@@ -110,7 +110,7 @@ def print_config_prints_every_key_and_can_be_read_back(gateway):
     assert len(lines) % 2 == 0
     for remark, setting in zip(lines[::2], lines[1::2]):
         assert re.fullmatch(r"# .+\. Default: .+\. Allowed: .+\.( SIGHUP applies changes\.)?", remark), remark
-        assert re.fullmatch(r"[a-z_.]+ = .+", setting), setting
+        assert re.fullmatch(r"[a-z0-9_.]+ = .+", setting), setting
     with file_with(done.stdout) as file:
         assert run("--config", file.name, "--print-config").stdout == done.stdout
     with open("/dev/full", "w", encoding="ascii") as full:
@@ -180,7 +180,8 @@ def ready_is_told_once_with_every_real_port(gateway):
             with socket.create_connection((host.strip("[]"), int(port)), timeout=10):
                 pass
         running.signal(signal.SIGTERM)
-        assert running.wait() == 0
+        status = running.wait()
+        assert status == 0, f"status {status}:\n" + running.log()
         assert running.log().count("event=ready") == 1, running.log()
 
 
@@ -229,7 +230,8 @@ def a_stop_drains_and_a_second_signal_ends_at_once(gateway):
         writer.expect_close()  # it had nothing to drain
         running.signal(signal.SIGTERM)
         running.wait_for("event=stopping_at_once")
-        assert running.wait() == 0
+        status = running.wait()
+        assert status == 0, f"status {status}:\n" + running.log()
         assert "drain_ended" not in running.log()
         reader.close()
 
