@@ -22,9 +22,15 @@ static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DE
                                     IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
                                     IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
 
-uint64_t ring_user_data(enum ring_operation operation, uint32_t generation, uint32_t slot)
+uint64_t ring_user_data(enum ring_operation operation, struct ring_socket socket, uint8_t watch)
 {
-    return (uint64_t)operation << 56 | (uint64_t)(generation & 0xffffffU) << 32 | slot;
+    return (uint64_t)operation << 56 | (uint64_t)socket.generation << 32 | (uint64_t)watch << 24 |
+           socket.slot;
+}
+
+uint64_t ring_user_index(enum ring_operation operation, uint64_t data)
+{
+    return (uint64_t)operation << 56 | data;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -49,6 +55,11 @@ uint64_t ring_wall_ms(const struct ring *ring)
 enum ring_mode ring_mode(const struct ring *ring)
 {
     return ring->is_direct ? RING_MODE_DIRECT : RING_MODE_PLAIN;
+}
+
+uint32_t ring_sockets_max(const struct ring *ring)
+{
+    return ring->sockets_max;
 }
 
 const struct ring_counters *ring_counters(const struct ring *ring)
@@ -150,9 +161,25 @@ static int check_system(uint32_t *out_descriptors, char *error, size_t error_byt
     return 0;
 }
 
+/* How many sockets there can be, in how many rings. Plain mode has one ring. */
+static void size_bank(struct ring *ring, const struct ring_options *options, uint32_t descriptors)
+{
+    uint32_t sockets_max = ps_min_u32(options->sockets_max, RING_SLOTS_MAX);
+    uint32_t per_ring = ring->is_direct ? ps_min_u32(descriptors, SOCKETS_PER_RING_MAX)
+                                        : descriptors - DESCRIPTORS_MARGIN;
+    if (ring->is_direct && options->sockets_per_ring_max != 0)
+        per_ring = ps_min_u32(per_ring, options->sockets_per_ring_max);
+    ring->sockets_per_ring = ps_min_u32(per_ring, sockets_max);
+    uint32_t bank_max = (sockets_max + ring->sockets_per_ring - 1) / ring->sockets_per_ring;
+    ring->bank_max = ring->is_direct ? ps_min_u32(bank_max, RING_BANK_MAX) : 1;
+    uint64_t room = (uint64_t)ring->bank_max * ring->sockets_per_ring;
+    ring->sockets_max = (uint32_t)ps_min_u64(sockets_max, room);
+}
+
 int ring_create(const struct ring_options *options, struct ring **out_ring, char *error,
                 size_t error_bytes)
 {
+    ps_assert(options->sockets_max > 0);
     uint32_t descriptors = 0;
     int status = check_system(&descriptors, error, error_bytes);
     if (status < 0)
@@ -164,16 +191,7 @@ int ring_create(const struct ring_options *options, struct ring **out_ring, char
     }
     ring->is_direct = options->mode == RING_MODE_DIRECT ||
                       (options->mode == RING_MODE_AUTO && ring_probe_direct());
-    ring->sockets_max = options->sockets_max;
-    uint32_t per_ring = options->sockets_per_ring_max;
-    if (per_ring == 0)
-        per_ring = ring->is_direct ? ps_min_u32(descriptors, SOCKETS_PER_RING_MAX)
-                                   : descriptors - DESCRIPTORS_MARGIN;
-    ring->sockets_per_ring = ps_min_u32(per_ring, options->sockets_max);
-    ring->bank_max = ring->is_direct ? (options->sockets_max + ring->sockets_per_ring - 1) /
-                                           ring->sockets_per_ring
-                                     : 1;
-    ring->bank_max = ps_min_u32(ring->bank_max, RING_BANK_MAX);
+    size_bank(ring, options, descriptors);
     ring->wake_fd = -1;
     for (uint32_t i = 0; i < RING_LISTENERS_MAX; i++)
         ring->listener_fds[i] = -1;
@@ -192,7 +210,7 @@ static void arm_wake(struct ring *ring)
 {
     struct io_uring_sqe *entry = ring_bank_entry(ring, ring->bank[0]);
     io_uring_prep_read(entry, ring->wake_fd, &ring->wake_value, sizeof(ring->wake_value), 0);
-    entry->user_data = ring_user_data(RING_OP_WAKE, 0, 0);
+    entry->user_data = ring_user_index(RING_OP_WAKE, 0);
 }
 
 int ring_start(struct ring *ring)
@@ -206,16 +224,39 @@ int ring_start(struct ring *ring)
     return 0;
 }
 
+/* Plain mode: closes the descriptors that only this ring knows. What has completed and was not
+ * reaped says which these are; nothing can be submitted any more, least of all from another thread.
+ */
+static void close_descriptors(struct ring *ring, struct bank_ring *bank)
+{
+    struct io_uring_cqe *completion = NULL;
+    while (io_uring_cq_ready(&bank->uring) != 0 &&
+           io_uring_peek_cqe(&bank->uring, &completion) == 0) {
+        enum ring_operation operation = (enum ring_operation)(completion->user_data >> 56);
+        uint64_t data = completion->user_data & ((1ULL << 56) - 1);
+        if (operation == RING_OP_CLOSE)
+            bank->slots[data & (RING_SLOTS_MAX - 1)].flags = 0;
+        else if (operation == RING_OP_MOVE_OUT && completion->res >= 0)
+            bank->slots[ring->moves[data].socket.slot].flags = 0;
+        else if ((operation == RING_OP_ACCEPT || operation == RING_OP_MOVE_IN) &&
+                 completion->res >= 0)
+            close(completion->res);
+        io_uring_cqe_seen(&bank->uring, completion);
+    }
+    for (uint32_t slot = 0; slot < ring->sockets_per_ring; slot++) {
+        if (bank->slots[slot].flags & (SLOT_OPEN | SLOT_CLOSING))
+            close(bank->slots[slot].fd);
+    }
+}
+
 void ring_destroy(struct ring *ring)
 {
     if (ring == NULL)
         return;
     for (uint32_t i = 0; i < ring->bank_count; i++) {
         struct bank_ring *bank = ring->bank[i];
-        for (uint32_t slot = 0; !ring->is_direct && slot < ring->sockets_per_ring; slot++) {
-            if (bank->slots[slot].flags & SLOT_OPEN)
-                close(bank->slots[slot].fd);
-        }
+        if (!ring->is_direct)
+            close_descriptors(ring, bank);
         io_uring_queue_exit(&bank->uring);
         free(bank->slots);
         free(bank);
@@ -227,11 +268,16 @@ void ring_destroy(struct ring *ring)
     if (ring->wake_fd >= 0)
         close(ring->wake_fd);
     free(ring->queue);
+    free(ring->moves);
     free(ring);
 }
 
 int ring_bank_add(struct ring *ring, bool is_main)
 {
+    uint32_t index = ring->bank_count;
+    /* The table has no slot above ring_sockets_max: the kernel would use it some day. */
+    uint32_t sockets =
+        ps_min_u32(ring->sockets_per_ring, ring->sockets_max - index * ring->sockets_per_ring);
     struct bank_ring *bank = calloc(1, sizeof(*bank));
     struct ring_slot *slots = calloc(ring->sockets_per_ring, sizeof(*slots));
     if (bank == NULL || slots == NULL) {
@@ -248,7 +294,7 @@ int ring_bank_add(struct ring *ring, bool is_main)
     if (status < 0)
         goto fail;
     if (ring->is_direct)
-        status = io_uring_register_files_sparse(&bank->uring, ring->sockets_per_ring);
+        status = io_uring_register_files_sparse(&bank->uring, sockets);
     if (status == 0 && !is_main)
         status = io_uring_register_eventfd(&bank->uring, ring->wake_fd);
     if (status < 0) {
@@ -258,9 +304,6 @@ int ring_bank_add(struct ring *ring, bool is_main)
     bank->slots = slots;
     for (uint32_t i = 0; i < ring->sockets_per_ring; i++)
         slots[i].fd = i + 1 < ring->sockets_per_ring ? (int32_t)i + 1 : -1;
-    uint32_t index = ring->bank_count;
-    uint32_t sockets =
-        ps_min_u32(ring->sockets_per_ring, ring->sockets_max - index * ring->sockets_per_ring);
     atomic_store_explicit(&bank->room, (int32_t)sockets, memory_order_relaxed);
     ring->bank[index] = bank;
     atomic_store_explicit(&ring->bank_count, index + 1, memory_order_release);
@@ -295,6 +338,20 @@ struct bank_ring *ring_bank_claim(struct ring *ring, bool may_create, uint32_t *
         if (!may_create || count >= ring->bank_max || ring_bank_add(ring, false) < 0)
             return NULL;
     }
+}
+
+/* Others move sockets only to rings that exist, so the bank grows while it has room still. */
+static void grow_ahead(struct ring *ring)
+{
+    uint32_t count = ring->bank_count;
+    if (count == ring->bank_max || ring->is_growth_failed)
+        return;
+    int64_t wanted = ((int64_t)ring->sockets_per_ring + 1) / 2;
+    int64_t room = 0;
+    for (uint32_t i = count; i-- > 0 && room <= wanted;)
+        room += atomic_load_explicit(&ring->bank[i]->room, memory_order_relaxed);
+    if (room <= wanted)
+        ring->is_growth_failed = ring_bank_add(ring, false) < 0;
 }
 
 void ring_bank_submit(struct ring *ring, struct bank_ring *bank)
@@ -370,8 +427,8 @@ static int sleep_until(struct ring *ring, uint64_t deadline_ns)
     return status;
 }
 
-/* False: the socket that it tells of was closed meanwhile. */
-static bool is_event_live(struct ring *ring, const struct ring_event *event)
+/* Settles what giving this event means. False: it tells of a socket or a watch that is over. */
+static bool take_event(struct ring *ring, const struct ring_event *event)
 {
     if (event->kind == RING_ACCEPT_FAILED || event->kind == RING_MOVED_OUT)
         return true;
@@ -380,10 +437,14 @@ static bool is_event_live(struct ring *ring, const struct ring_event *event)
         ring->counters.stale++;
         return false;
     }
-    if (event->kind == RING_READABLE)
-        slot->flags &= (uint8_t)~SLOT_READ_QUEUED;
-    if (event->kind == RING_WRITABLE)
-        slot->flags &= (uint8_t)~SLOT_WRITE_QUEUED;
+    if (event->kind == RING_CONNECTED && event->result < 0)
+        ring_slot_close(ring, event->socket, false);
+    if (event->kind == RING_READABLE || event->kind == RING_WRITABLE) {
+        uint8_t queued = event->kind == RING_READABLE ? SLOT_READ_QUEUED : SLOT_WRITE_QUEUED;
+        if ((slot->flags & queued) == 0)
+            return false; /* unwatched since */
+        slot->flags &= (uint8_t)~queued;
+    }
     return true;
 }
 
@@ -396,18 +457,33 @@ static uint32_t give_events(struct ring *ring, struct ring_event *events, uint32
         ring->queue_count--;
         if (event->kind == RING_ACCEPTED)
             ring->accepted_queued--;
-        if (is_event_live(ring, event))
+        if (take_event(ring, event))
             events[count++] = *event;
     }
     return count;
 }
 
+/* True when ring_wait has something to do or to tell at once. A child ring whose work did not fit
+ * into one pass, or for which a handler has queued something, rings no eventfd for it. */
+static bool is_busy(const struct ring *ring)
+{
+    if (ring->queue_count != 0 || ring->is_woken || io_uring_cq_ready(&ring->bank[0]->uring) != 0)
+        return true;
+    for (uint32_t i = 1; i < ring->bank_count; i++) {
+        if (ring->bank[i]->is_queued || has_task_work(&ring->bank[i]->uring))
+            return true;
+    }
+    return false;
+}
+
 int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events,
               uint32_t events_max)
 {
+    ps_assert(events_max > 0);
+    grow_ahead(ring);
     for (uint32_t i = 1; i < ring->bank_count; i++)
         poll_bank_ring(ring, i);
-    if (ring->queue_count == 0 && !io_uring_cq_ready(&ring->bank[0]->uring)) {
+    if (!is_busy(ring)) {
         int status = sleep_until(ring, deadline_ns);
         if (status < 0)
             return status;
@@ -415,6 +491,7 @@ int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events
             poll_bank_ring(ring, i);
     }
     poll_bank_ring(ring, 0);
+    ring->is_woken = false;
     return (int)give_events(ring, events, events_max);
 }
 
@@ -445,52 +522,66 @@ struct ring_event *ring_queue_event(struct ring *ring, enum ring_event_kind kind
     return &ring->queue[at];
 }
 
-/* Completions that concern the ring itself. */
+/* Completions that concern the ring itself. It may be a batch that reaps this one: the next
+ * ring_wait must know of it all the same. */
 static void on_wake(struct ring *ring)
 {
-    atomic_store_explicit(&ring->is_wake_pending, false, memory_order_release);
+    /* An exchange and not a store: what a waker wrote before it found the flag set must be visible
+     * to what is read after this. */
+    atomic_exchange_explicit(&ring->is_wake_pending, false, memory_order_acq_rel);
+    ring->is_woken = true;
     arm_wake(ring);
 }
 
-static void on_accept(struct ring *ring, uint32_t index, uint64_t data, int32_t result)
+static void tell_accepted(struct ring *ring, const struct ring_accept_request *request,
+                          uint32_t listener, struct ring_socket socket)
 {
-    struct ring_accept_request *request = &ring->accepts[data & 0xffffffffU];
-    uint32_t listener = request->listener - 1;
-    request->listener = 0;
-    ring->accepts_armed--;
-    if (result < 0) {
-        atomic_fetch_add_explicit(&ring->bank[index]->room, 1, memory_order_relaxed);
-        if (result == -ECANCELED || ring->listener_fds[listener] < 0)
-            return;
-        struct ring_event *event = ring_queue_event(ring, RING_ACCEPT_FAILED);
-        event->listener = listener;
-        event->result = result;
-        return;
-    }
-    ring->counters.accepts++;
-    struct ring_socket socket = ring_slot_open(ring, index, result);
     struct ring_event *event = ring_queue_event(ring, RING_ACCEPTED);
     event->socket = socket;
     event->listener = listener;
+    ring->counters.accepts++;
     ring->accepted_queued++;
     uint32_t peer = ring->peer_count++ % (2 * RING_ACCEPTS_MAX);
     ring->peers[peer] = request->address;
     event->peer = &ring->peers[peer];
 }
 
-static void on_poll(struct ring *ring, struct ring_socket socket, bool is_write, int32_t result,
-                    uint32_t flags)
+static void on_accept(struct ring *ring, uint32_t index, uint64_t request_index, int32_t result)
 {
-    struct ring_slot *slot = ring_slot_live(ring, socket);
-    if (slot == NULL) {
-        ring->counters.stale++;
+    struct ring_accept_request *request = &ring->accepts[request_index];
+    uint32_t listener = request->listener - 1;
+    request->listener = 0;
+    ring->accepts_armed--;
+    if (result >= 0) {
+        struct ring_socket socket = ring_slot_open(ring, index, result);
+        if (request->is_silent)
+            ring_slot_close(ring, socket, false);
+        else
+            tell_accepted(ring, request, listener, socket);
         return;
     }
-    if (result == -ECANCELED)
+    atomic_fetch_add_explicit(&ring->bank[index]->room, 1, memory_order_relaxed);
+    if (request->is_silent)
         return;
+    struct ring_event *event = ring_queue_event(ring, RING_ACCEPT_FAILED);
+    event->listener = listener;
+    event->result = result;
+}
+
+static void on_poll(struct ring *ring, const struct io_uring_cqe *completion,
+                    struct ring_socket socket, bool is_write)
+{
+    struct ring_slot *slot = ring_slot_live(ring, socket);
+    bool is_over = (completion->flags & IORING_CQE_F_MORE) == 0;
+    if (slot == NULL || slot->watch != (uint8_t)(completion->user_data >> 24)) {
+        ring->counters.stale++;
+        if (!is_over)
+            ring_cancel(ring, ring_bank_of(ring, socket.slot), completion->user_data);
+        return;
+    }
     uint8_t armed = is_write ? SLOT_WRITE_ARMED : SLOT_READ_ARMED;
     uint8_t queued = is_write ? SLOT_WRITE_QUEUED : SLOT_READ_QUEUED;
-    if ((flags & IORING_CQE_F_MORE) == 0) {
+    if (is_over) {
         slot->flags &= (uint8_t)~armed;
         if (!is_write && (slot->flags & SLOT_READ_PERSISTENT))
             ring_watch_readable(ring, socket);
@@ -508,31 +599,41 @@ static void on_connect(struct ring *ring, struct ring_socket socket, int32_t res
         ring->counters.stale++;
         return;
     }
+    slot->flags &= (uint8_t)~SLOT_BUSY;
     struct ring_event *event = ring_queue_event(ring, RING_CONNECTED);
     event->socket = socket;
     event->result = result;
+    event->token = ring_connect_forget(ring, socket);
 }
 
-static void on_move_out(struct ring *ring, struct ring_socket socket, int32_t result)
+static void on_move_out(struct ring *ring, uint64_t index, int32_t result)
 {
+    struct ring_move_request move = ring->moves[index];
+    ring->moves[index].next_free = ring->move_free;
+    ring->move_free = (uint32_t)index + 1;
     struct ring_event *event = ring_queue_event(ring, RING_MOVED_OUT);
-    event->socket = socket;
+    event->socket = move.socket;
+    event->token = move.token;
     event->result = result < 0 ? result : 0;
-    if (result < 0 || ring_slot_live(ring, socket) == NULL)
-        return;
-    if (!ring->is_direct) {
-        /* The descriptor is the target's from here: the slot goes without a close. */
-        struct ring_slot *slot = ring_slot_of(ring, socket.slot);
-        struct bank_ring *bank = ring_bank_of(ring, socket.slot);
-        slot->flags = 0;
-        slot->generation++;
-        slot->fd = bank->free_head;
-        bank->free_head = (int32_t)(socket.slot % ring->sockets_per_ring);
-        atomic_fetch_add_explicit(&bank->room, 1, memory_order_relaxed);
-        ring->counters.sockets--;
+    struct ring_slot *slot = ring_slot_of(ring, move.socket.slot);
+    slot->flags &= (uint8_t)~SLOT_BUSY;
+    if (result < 0) {
+        ring->counters.moves_failed++;
+        atomic_fetch_add_explicit(&move.target->room, 1, memory_order_relaxed);
         return;
     }
-    ring_close(ring, socket, false);
+    if (ring->is_direct) {
+        ring_slot_close(ring, move.socket, false);
+        return;
+    }
+    /* The descriptor is the target's from here: the slot goes without a close. */
+    struct bank_ring *bank = ring_bank_of(ring, move.socket.slot);
+    slot->flags = 0;
+    slot->generation++;
+    slot->fd = bank->free_head;
+    bank->free_head = (int32_t)(move.socket.slot % ring->sockets_per_ring);
+    atomic_fetch_add_explicit(&bank->room, 1, memory_order_relaxed);
+    ring->counters.sockets--;
 }
 
 static void on_move_in(struct ring *ring, uint32_t index, uint64_t token, int32_t result)
@@ -548,6 +649,7 @@ static void on_close(struct ring *ring, uint32_t index, uint32_t slot)
 {
     struct bank_ring *bank = ring->bank[index];
     if (!ring->is_direct) {
+        ring_slot_of(ring, slot)->flags = 0;
         ring_slot_of(ring, slot)->fd = bank->free_head;
         bank->free_head = (int32_t)(slot % ring->sockets_per_ring);
     }
@@ -556,13 +658,13 @@ static void on_close(struct ring *ring, uint32_t index, uint32_t slot)
 
 static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cqe *completion)
 {
-    uint64_t data = completion->user_data;
+    uint64_t data = completion->user_data & ((1ULL << 56) - 1);
     int32_t result = completion->res;
-    struct ring_socket socket = {
-        .slot = (uint32_t)data,
-        .generation = (uint32_t)(data >> 32) & 0xffffffU,
+    const struct ring_socket socket = {
+        .slot = (uint32_t)data & (RING_SLOTS_MAX - 1),
+        .generation = (uint32_t)(data >> 32),
     };
-    switch ((enum ring_operation)(data >> 56)) {
+    switch ((enum ring_operation)(completion->user_data >> 56)) {
     case RING_OP_IGNORE:
         break;
     case RING_OP_WAKE:
@@ -572,35 +674,35 @@ static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cq
         on_accept(ring, index, data, result);
         break;
     case RING_OP_POLL_IN:
-        on_poll(ring, socket, false, result, completion->flags);
+        on_poll(ring, completion, socket, false);
         break;
     case RING_OP_POLL_OUT:
-        on_poll(ring, socket, true, result, completion->flags);
+        on_poll(ring, completion, socket, true);
         break;
     case RING_OP_RECEIVE:
-        ring->receives[socket.slot].result = result;
-        ring->receives[socket.slot].has_more =
+        ring->receives[data].result = result;
+        ring->receives[data].has_more =
             result > 0 && (completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
         ring->undecided--;
         break;
     case RING_OP_SEND:
-        ring->sends[socket.slot].result = result;
+        ring->sends[data].result = result;
         ring->counters.sends_short++;
         break;
     case RING_OP_CONNECT:
         on_connect(ring, socket, result);
         break;
-    case RING_OP_SOCKET:
-        ring->socket_result = result;
+    case RING_OP_INSTALL:
+        ring->install_result = result;
         break;
     case RING_OP_CLOSE:
         on_close(ring, index, socket.slot);
         break;
     case RING_OP_MOVE_OUT:
-        on_move_out(ring, socket, result);
+        on_move_out(ring, data, result);
         break;
     case RING_OP_MOVE_IN:
-        on_move_in(ring, index, data & ((1ULL << 56) - 1), result);
+        on_move_in(ring, index, data, result);
         break;
     }
 }

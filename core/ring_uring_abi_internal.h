@@ -23,4 +23,7 @@
 #define IORING_CQE_F_SOCK_NONEMPTY (1U << 2) /* 5.19 */
 #endif
 
+/* Commands of a socket, 6.7; an older kernel answers -EOPNOTSUPP. */
+enum { RING_SOCKET_SETSOCKOPT = 3 };
+
 #endif

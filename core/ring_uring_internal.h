@@ -6,7 +6,11 @@
  * Room: each ring of the bank counts, in one atomic, the slots that nobody has claimed. An accept,
  * a connect or another shard's move claims one before the kernel is asked, so that a full table
  * never drops a connection; the close's completion gives it back. In direct mode the kernel picks
- * the slot.
+ * the slot. Moves come to rings that exist, so a bank whose room runs low grows before it is full.
+ *
+ * Watches: a poll's removal misses one whose wake-up is under way; that one completes later and,
+ * if it is multishot, stays armed and holds the socket. So every poll carries the generation and
+ * the watch of its slot, and one that completes for an older one is removed again.
  */
 #ifndef PENSTOCK_CORE_RING_URING_INTERNAL_H
 #define PENSTOCK_CORE_RING_URING_INTERNAL_H
@@ -18,6 +22,8 @@
 
 enum {
     RING_BANK_MAX = 512,
+    RING_SLOTS_MAX = 1 << 24, /* user_data has 24 bits for a slot */
+    RING_CONNECTS_MAX = 256,  /* under way at once */
     RING_LISTENERS_MAX = 32,
     RING_ACCEPTS_MAX = 128, /* armed at once, over all listeners of a ring */
     RING_MAIN_ENTRIES = 2048,
@@ -26,8 +32,8 @@ enum {
     RING_CHILD_COMPLETIONS = 8192
 };
 
-/* Upper byte of user_data; below it 24 bits of generation and 32 of slot, or 56 bits of something
- * else. */
+/* Upper byte of user_data; below it 24 bits of generation, 8 of watch and 24 of slot, or 56 bits of
+ * something else. */
 enum ring_operation {
     RING_OP_IGNORE, /* removals and other requests whose result nobody needs */
     RING_OP_WAKE,
@@ -37,7 +43,7 @@ enum ring_operation {
     RING_OP_RECEIVE,
     RING_OP_SEND,
     RING_OP_CONNECT,
-    RING_OP_SOCKET,
+    RING_OP_INSTALL,
     RING_OP_CLOSE,
     RING_OP_MOVE_OUT,
     RING_OP_MOVE_IN
@@ -49,13 +55,16 @@ enum slot_flags {
     SLOT_READ_ARMED = 4,
     SLOT_WRITE_ARMED = 8,
     SLOT_READ_QUEUED = 16, /* an event of this kind waits for ring_wait */
-    SLOT_WRITE_QUEUED = 32
+    SLOT_WRITE_QUEUED = 32,
+    SLOT_BUSY = 64,    /* connecting or moving: the ring's own until that is answered */
+    SLOT_CLOSING = 128 /* plain mode: the descriptor's close is queued */
 };
 
 struct ring_slot {
     uint32_t generation; /* 24 bits are compared */
     int32_t fd;          /* plain mode; while free: the next free slot of this ring, -1: none */
     uint8_t flags;
+    uint8_t watch; /* changes when a watch ends before it has told */
 };
 
 struct bank_ring {
@@ -71,6 +80,20 @@ struct ring_accept_request {
     socklen_t address_bytes;
     uint32_t listener; /* + 1; 0: the request is free */
     uint32_t bank_index;
+    bool is_silent; /* the listener is closed: ends without an event */
+};
+
+struct ring_connect_request {
+    struct ring_socket socket;
+    uint64_t token;
+    bool is_used;
+};
+
+struct ring_move_request {
+    struct bank_ring *target; /* whose room is claimed */
+    struct ring_socket socket;
+    uint64_t token;
+    uint32_t next_free; /* index + 1; 0: none */
 };
 
 struct ring {
@@ -83,6 +106,8 @@ struct ring {
     int wake_fd;
     uint64_t wake_value;
     _Atomic bool is_wake_pending;
+    bool is_woken;                        /* a wake came that no ring_wait has told of yet */
+    bool is_growth_failed;                /* no ring could be added ahead of need */
     int listener_fds[RING_LISTENERS_MAX]; /* -1: free */
     struct ring_accept_request accepts[RING_ACCEPTS_MAX];
     struct sockaddr_storage
@@ -90,6 +115,10 @@ struct ring {
     uint32_t peer_count;
     uint32_t accepts_armed;
     uint32_t accepted_queued; /* events not yet given; with the armed at most RING_ACCEPTS_MAX */
+    struct ring_connect_request connects[RING_CONNECTS_MAX];
+    struct ring_move_request *moves; /* by index, which is the request's user_data */
+    uint32_t move_capacity;
+    uint32_t move_free;       /* index + 1; 0: none */
     struct ring_event *queue; /* events not yet given; a ring buffer */
     uint32_t queue_head;
     uint32_t queue_count;
@@ -97,7 +126,7 @@ struct ring {
     struct ring_receive *receives; /* the batch under way */
     struct ring_send *sends;
     uint32_t undecided;
-    int64_t socket_result; /* of RING_OP_SOCKET; INT64_MIN: not yet */
+    int64_t install_result; /* of RING_OP_INSTALL; INT64_MIN: not yet */
     struct ring_counters counters;
 };
 
@@ -126,12 +155,25 @@ struct ring_slot *ring_slot_live(const struct ring *ring, struct ring_socket soc
  * mode. */
 struct ring_socket ring_slot_open(struct ring *ring, uint32_t index, int32_t result);
 
+/* Forgets an open slot: its name is dead, and the kernel is told to close it. */
+void ring_slot_close(struct ring *ring, struct ring_socket socket, bool is_reset);
+
+/* Cancels a request, whatever has become of it since. */
+void ring_cancel(struct ring *ring, struct bank_ring *bank, uint64_t request_data);
+
+/* Takes the connect of this socket out of the table; its token. */
+uint64_t ring_connect_forget(struct ring *ring, struct ring_socket socket);
+
 /* Addresses a request to a socket: descriptor or table index. */
 void ring_entry_target(const struct ring *ring, struct io_uring_sqe *entry, uint32_t slot);
 
 struct ring_event *ring_queue_event(struct ring *ring, enum ring_event_kind kind);
 
-uint64_t ring_user_data(enum ring_operation operation, uint32_t generation, uint32_t slot);
+/* Of a request that stands for a socket's generation and watch. */
+uint64_t ring_user_data(enum ring_operation operation, struct ring_socket socket, uint8_t watch);
+
+/* Of any other request; `data` has 56 bits. */
+uint64_t ring_user_index(enum ring_operation operation, uint64_t data);
 
 /* Whether this kernel lets go of a direct descriptor while older requests are armed (6.13 and later
  * do). */

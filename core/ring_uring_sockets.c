@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "core/base.h"
@@ -139,6 +140,7 @@ static uint32_t free_accept_request(const struct ring *ring)
 
 uint32_t ring_accept(struct ring *ring, uint32_t listener, uint32_t count)
 {
+    ps_assert(listener < RING_LISTENERS_MAX && ring->listener_fds[listener] >= 0);
     uint32_t armed = 0;
     while (armed < count && ring->accepts_armed + ring->accepted_queued < RING_ACCEPTS_MAX) {
         uint32_t index = free_accept_request(ring);
@@ -159,72 +161,160 @@ uint32_t ring_accept(struct ring *ring, uint32_t listener, uint32_t count)
                              ring->is_direct ? 0 : SOCK_CLOEXEC);
         if (ring->is_direct)
             entry->file_index = IORING_FILE_INDEX_ALLOC;
-        entry->user_data = ring_user_data(RING_OP_ACCEPT, 0, index);
+        entry->user_data = ring_user_index(RING_OP_ACCEPT, index);
         ring->accepts_armed++;
         armed++;
     }
+    ring->counters.accepts_refused += count - armed;
     return armed;
 }
 
-void ring_listen_close(struct ring *ring, uint32_t listener)
+void ring_cancel(struct ring *ring, struct bank_ring *bank, uint64_t request_data)
+{
+    struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
+    io_uring_prep_cancel64(entry, request_data, 0);
+    entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    entry->user_data = ring_user_index(RING_OP_IGNORE, 0);
+}
+
+static void cancel_accepts(struct ring *ring, uint32_t listener, bool is_silent)
 {
     for (uint32_t i = 0; i < RING_ACCEPTS_MAX; i++) {
-        if (ring->accepts[i].listener != listener + 1)
+        struct ring_accept_request *request = &ring->accepts[i];
+        if (request->listener != listener + 1)
             continue;
-        struct io_uring_sqe *entry = ring_bank_entry(ring, ring->bank[ring->accepts[i].bank_index]);
-        io_uring_prep_cancel64(entry, ring_user_data(RING_OP_ACCEPT, 0, i), 0);
-        entry->user_data = ring_user_data(RING_OP_IGNORE, 0, 0);
+        request->is_silent = is_silent;
+        ring_cancel(ring, ring->bank[request->bank_index], ring_user_index(RING_OP_ACCEPT, i));
     }
+}
+
+/* Submits every ring that has something queued. */
+static void submit_all(struct ring *ring)
+{
     for (uint32_t i = 0; i < ring->bank_count; i++) {
         if (ring->bank[i]->is_queued)
             ring_bank_submit(ring, ring->bank[i]);
     }
+}
+
+void ring_accept_pause(struct ring *ring, uint32_t listener)
+{
+    ps_assert(listener < RING_LISTENERS_MAX && ring->listener_fds[listener] >= 0);
+    cancel_accepts(ring, listener, false);
+}
+
+/* Takes the listener's events out of the queue; connections that were not told are closed. */
+static void drop_accept_events(struct ring *ring, uint32_t listener)
+{
+    for (uint32_t i = ring->queue_count; i != 0; i--) {
+        struct ring_event event = ring->queue[ring->queue_head];
+        ring->queue_head = (ring->queue_head + 1) & (ring->queue_capacity - 1);
+        ring->queue_count--;
+        bool is_accept = event.kind == RING_ACCEPTED || event.kind == RING_ACCEPT_FAILED;
+        if (!is_accept || event.listener != listener) {
+            *ring_queue_event(ring, event.kind) = event;
+        } else if (event.kind == RING_ACCEPTED) {
+            ring->accepted_queued--;
+            ring_slot_close(ring, event.socket, false);
+        }
+    }
+}
+
+void ring_listen_close(struct ring *ring, uint32_t listener)
+{
+    ps_assert(listener < RING_LISTENERS_MAX && ring->listener_fds[listener] >= 0);
+    cancel_accepts(ring, listener, true);
+    submit_all(ring);
+    drop_accept_events(ring, listener);
+    /* The cancelled requests hold the socket a little longer: it must not listen meanwhile. */
+    shutdown(ring->listener_fds[listener], SHUT_RDWR);
     close(ring->listener_fds[listener]);
     ring->listener_fds[listener] = -1;
+}
+
+/* Puts a descriptor into the table of a ring. Its slot there, or -errno; the caller's descriptor is
+ * closed. */
+static int32_t install(struct ring *ring, struct bank_ring *bank, uint32_t index, int fd)
+{
+    int slot = fd; /* the kernel writes the slot over it */
+    struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
+    io_uring_prep_files_update(entry, &slot, 1, (int)IORING_FILE_INDEX_ALLOC);
+    entry->user_data = ring_user_index(RING_OP_INSTALL, 0);
+    ring->install_result = INT64_MIN;
+    ring_bank_submit(ring, bank);
+    ring_bank_reap(ring, index);
+    while (ring->install_result == INT64_MIN) {
+        io_uring_get_events(&bank->uring);
+        ring_bank_reap(ring, index);
+    }
+    close(fd);
+    return ring->install_result < 0 ? (int32_t)ring->install_result : slot;
 }
 
 /* A new socket's slot or descriptor, or -errno. */
 static int32_t make_socket(struct ring *ring, struct bank_ring *bank, uint32_t index, int family)
 {
-    if (!ring->is_direct) {
-        int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        return fd < 0 ? -errno : fd;
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return ring->is_direct ? install(ring, bank, index, fd) : fd;
+}
+
+static struct ring_connect_request *free_connect_request(struct ring *ring)
+{
+    for (uint32_t i = 0; i < RING_CONNECTS_MAX; i++) {
+        if (!ring->connects[i].is_used)
+            return &ring->connects[i];
     }
-    struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
-    io_uring_prep_rw(IORING_OP_SOCKET, entry, family, NULL, 0, SOCK_STREAM);
-    entry->file_index = IORING_FILE_INDEX_ALLOC;
-    entry->user_data = ring_user_data(RING_OP_SOCKET, 0, 0);
-    ring->socket_result = INT64_MIN;
-    ring_bank_submit(ring, bank);
-    for (;;) {
-        ring_bank_reap(ring, index);
-        if (ring->socket_result != INT64_MIN)
-            return (int32_t)ring->socket_result;
-        io_uring_get_events(&bank->uring);
+    return NULL;
+}
+
+uint64_t ring_connect_forget(struct ring *ring, struct ring_socket socket)
+{
+    struct ring_connect_request *request = ring->connects;
+    while (!request->is_used || request->socket.slot != socket.slot) {
+        request++;
+        ps_assert(request < ring->connects + RING_CONNECTS_MAX);
     }
+    request->is_used = false;
+    return request->token;
 }
 
 int ring_connect(struct ring *ring, const struct sockaddr_storage *address, socklen_t address_bytes,
                  uint64_t token, struct ring_socket *out_socket)
 {
-    (void)token;
     uint32_t index = 0;
-    struct bank_ring *bank = ring_bank_claim(ring, true, &index);
-    if (bank == NULL)
-        return -ENFILE;
+    struct ring_connect_request *request = free_connect_request(ring);
+    struct bank_ring *bank = request == NULL ? NULL : ring_bank_claim(ring, true, &index);
+    if (bank == NULL) {
+        ring->counters.accepts_refused++;
+        return request == NULL ? -EAGAIN : -ENFILE;
+    }
     int32_t result = make_socket(ring, bank, index, address->ss_family);
     if (result < 0) {
         atomic_fetch_add_explicit(&bank->room, 1, memory_order_relaxed);
         return result;
     }
     struct ring_socket socket = ring_slot_open(ring, index, result);
+    ring_slot_of(ring, socket.slot)->flags |= SLOT_BUSY;
+    *request = (struct ring_connect_request){.socket = socket, .token = token, .is_used = true};
     struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
     io_uring_prep_connect(entry, 0, (const struct sockaddr *)address, address_bytes);
     ring_entry_target(ring, entry, socket.slot);
-    entry->user_data = ring_user_data(RING_OP_CONNECT, socket.generation, socket.slot);
+    entry->user_data = ring_user_data(RING_OP_CONNECT, socket, 0);
     ring_bank_submit(ring, bank); /* the address need not outlive this call */
     *out_socket = socket;
     return 0;
+}
+
+/* The slot of a socket that the caller may use. */
+static struct ring_slot *usable_slot(const struct ring *ring, struct ring_socket socket)
+{
+    struct ring_slot *slot = ring_slot_live(ring, socket);
+    ps_assert(slot != NULL && (slot->flags & SLOT_BUSY) == 0);
+    return slot;
 }
 
 static void arm_poll(struct ring *ring, struct ring_socket socket, enum ring_operation operation,
@@ -235,13 +325,12 @@ static void arm_poll(struct ring *ring, struct ring_socket socket, enum ring_ope
     if (is_multishot)
         entry->len = IORING_POLL_ADD_MULTI;
     ring_entry_target(ring, entry, socket.slot);
-    entry->user_data = ring_user_data(operation, socket.generation, socket.slot);
+    entry->user_data = ring_user_data(operation, socket, ring_slot_of(ring, socket.slot)->watch);
 }
 
 void ring_watch_readable(struct ring *ring, struct ring_socket socket)
 {
-    struct ring_slot *slot = ring_slot_live(ring, socket);
-    ps_assert(slot != NULL);
+    struct ring_slot *slot = usable_slot(ring, socket);
     slot->flags |= SLOT_READ_PERSISTENT;
     if (slot->flags & SLOT_READ_ARMED)
         return;
@@ -251,8 +340,7 @@ void ring_watch_readable(struct ring *ring, struct ring_socket socket)
 
 void ring_watch_readable_once(struct ring *ring, struct ring_socket socket)
 {
-    struct ring_slot *slot = ring_slot_live(ring, socket);
-    ps_assert(slot != NULL);
+    struct ring_slot *slot = usable_slot(ring, socket);
     if (slot->flags & SLOT_READ_ARMED)
         return;
     slot->flags |= SLOT_READ_ARMED;
@@ -261,21 +349,39 @@ void ring_watch_readable_once(struct ring *ring, struct ring_socket socket)
 
 void ring_watch_writable(struct ring *ring, struct ring_socket socket)
 {
-    struct ring_slot *slot = ring_slot_live(ring, socket);
-    ps_assert(slot != NULL);
+    struct ring_slot *slot = usable_slot(ring, socket);
     if (slot->flags & SLOT_WRITE_ARMED)
         return;
     slot->flags |= SLOT_WRITE_ARMED;
     arm_poll(ring, socket, RING_OP_POLL_OUT, POLLOUT, false);
 }
 
-/* Submits every ring that has something queued. */
-static void submit_all(struct ring *ring)
+/* POLL_REMOVE costs a fraction of ASYNC_CANCEL, but answers -EALREADY when the poll has just been
+ * woken and that is not processed yet; what it missed is cancelled when it completes. */
+static void remove_poll(struct ring *ring, struct bank_ring *bank, uint64_t poll_data)
 {
-    for (uint32_t i = 0; i < ring->bank_count; i++) {
-        if (ring->bank[i]->is_queued)
-            ring_bank_submit(ring, ring->bank[i]);
-    }
+    struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
+    io_uring_prep_poll_remove(entry, poll_data);
+    entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    entry->user_data = ring_user_index(RING_OP_IGNORE, 0);
+}
+
+/* Ends what is armed on a slot. */
+static void remove_polls(struct ring *ring, struct ring_socket socket, const struct ring_slot *slot)
+{
+    struct bank_ring *bank = ring_bank_of(ring, socket.slot);
+    if (slot->flags & SLOT_READ_ARMED)
+        remove_poll(ring, bank, ring_user_data(RING_OP_POLL_IN, socket, slot->watch));
+    if (slot->flags & SLOT_WRITE_ARMED)
+        remove_poll(ring, bank, ring_user_data(RING_OP_POLL_OUT, socket, slot->watch));
+}
+
+void ring_unwatch(struct ring *ring, struct ring_socket socket)
+{
+    struct ring_slot *slot = usable_slot(ring, socket);
+    remove_polls(ring, socket, slot);
+    slot->flags = SLOT_OPEN;
+    slot->watch++;
 }
 
 static void reap_all(struct ring *ring)
@@ -290,12 +396,13 @@ void ring_receive_batch(struct ring *ring, struct ring_receive *requests, uint32
     ring->undecided = count;
     for (uint32_t i = 0; i < count; i++) {
         struct ring_receive *request = &requests[i];
-        ps_assert(ring_slot_live(ring, request->socket) != NULL);
+        usable_slot(ring, request->socket);
+        ps_assert(request->bytes_max > 0);
         struct io_uring_sqe *entry =
             ring_bank_entry(ring, ring_bank_of(ring, request->socket.slot));
         io_uring_prep_recv(entry, 0, request->buffer, request->bytes_max, MSG_DONTWAIT);
         ring_entry_target(ring, entry, request->socket.slot);
-        entry->user_data = ring_user_data(RING_OP_RECEIVE, 0, i);
+        entry->user_data = ring_user_index(RING_OP_RECEIVE, i);
     }
     submit_all(ring);
     reap_all(ring);
@@ -336,7 +443,7 @@ static void prepare_send(struct ring *ring, struct ring_send *request, uint32_t 
     }
     ring_entry_target(ring, entry, request->socket.slot);
     entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    entry->user_data = ring_user_data(RING_OP_SEND, 0, index);
+    entry->user_data = ring_user_index(RING_OP_SEND, index);
     request->result = (int32_t)vectors_bytes(request->vectors, request->vector_count);
 }
 
@@ -346,7 +453,7 @@ void ring_send_batch(struct ring *ring, struct ring_send *requests, uint32_t cou
     uint32_t message_count = 0;
     ring->sends = requests;
     for (uint32_t i = 0; i < count; i++) {
-        ps_assert(ring_slot_live(ring, requests[i].socket) != NULL);
+        usable_slot(ring, requests[i].socket);
         if (message_count == SEND_MESSAGES_MAX) {
             submit_all(ring);
             message_count = 0;
@@ -356,62 +463,118 @@ void ring_send_batch(struct ring *ring, struct ring_send *requests, uint32_t cou
     }
     submit_all(ring);
     reap_all(ring);
+    for (uint32_t i = 0; i < ring->bank_count; i++) {
+        /* Failures beyond the completion queue wait in the kernel; they are answers too. */
+        struct io_uring *uring = &ring->bank[i]->uring;
+        while (__atomic_load_n(uring->sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_CQ_OVERFLOW) {
+            io_uring_get_events(uring);
+            ring_bank_reap(ring, i);
+        }
+    }
     ring->sends = NULL;
     ring->counters.sends += count;
 }
 
-/* By ASYNC_CANCEL: POLL_REMOVE answers -EALREADY when the poll has just been woken and that is not
- * processed yet. A multishot poll then stays, and with it the socket without a FIN. */
-static void remove_poll(struct ring *ring, struct ring_socket socket, enum ring_operation operation)
+static const struct linger no_linger = {.l_onoff = 1, .l_linger = 0};
+
+/* Makes the close that follows a reset. With direct descriptors it is asked of the ring, in whose
+ * order it comes before the close; a kernel that cannot do it answers an error that nobody reads.
+ */
+static void prepare_reset(struct ring *ring, struct ring_socket socket)
 {
+    struct ring_slot *slot = ring_slot_of(ring, socket.slot);
+    if (!ring->is_direct) {
+        setsockopt(slot->fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof(no_linger));
+        return;
+    }
+    const uint32_t option[2] = {SOL_SOCKET, SO_LINGER};
     struct io_uring_sqe *entry = ring_bank_entry(ring, ring_bank_of(ring, socket.slot));
-    io_uring_prep_cancel64(entry, ring_user_data(operation, socket.generation, socket.slot), 0);
+    io_uring_prep_rw(IORING_OP_URING_CMD, entry, 0, NULL, 0, RING_SOCKET_SETSOCKOPT);
+    memcpy(&entry->addr, option, sizeof(option));
+    entry->splice_fd_in = sizeof(no_linger);
+    entry->addr3 = (uintptr_t)&no_linger;
+    ring_entry_target(ring, entry, socket.slot);
     entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    entry->user_data = ring_user_data(RING_OP_IGNORE, 0, 0);
+    entry->user_data = ring_user_index(RING_OP_IGNORE, 0);
 }
 
-void ring_close(struct ring *ring, struct ring_socket socket, bool is_reset)
+void ring_slot_close(struct ring *ring, struct ring_socket socket, bool is_reset)
 {
     struct ring_slot *slot = ring_slot_live(ring, socket);
-    ps_assert(slot != NULL);
-    if (slot->flags & SLOT_READ_ARMED)
-        remove_poll(ring, socket, RING_OP_POLL_IN);
-    if (slot->flags & SLOT_WRITE_ARMED)
-        remove_poll(ring, socket, RING_OP_POLL_OUT);
-    if (is_reset && !ring->is_direct) {
-        struct linger linger = {.l_onoff = 1, .l_linger = 0};
-        setsockopt(slot->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-    }
-    struct io_uring_sqe *entry = ring_bank_entry(ring, ring_bank_of(ring, socket.slot));
+    struct bank_ring *bank = ring_bank_of(ring, socket.slot);
+    remove_polls(ring, socket, slot);
+    if (is_reset)
+        prepare_reset(ring, socket);
+    struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
     if (ring->is_direct) {
         io_uring_prep_close(entry, 0);
         entry->file_index = socket.slot % ring->sockets_per_ring + 1;
     } else {
         io_uring_prep_close(entry, slot->fd);
     }
-    entry->user_data = ring_user_data(RING_OP_CLOSE, socket.generation, socket.slot);
-    slot->flags = 0;
+    entry->user_data = ring_user_data(RING_OP_CLOSE, socket, 0);
+    slot->flags = ring->is_direct ? 0 : SLOT_CLOSING;
     slot->generation++;
-    ring->counters.closes++;
     ring->counters.sockets--;
+}
+
+void ring_close(struct ring *ring, struct ring_socket socket, bool is_reset)
+{
+    struct ring_slot *slot = ring_slot_live(ring, socket);
+    ps_assert(slot != NULL);
+    if (slot->flags & SLOT_BUSY) {
+        /* Only a connect may be closed; it would hold the socket until it has timed out. */
+        ring_connect_forget(ring, socket);
+        ring_cancel(ring, ring_bank_of(ring, socket.slot),
+                    ring_user_data(RING_OP_CONNECT, socket, 0));
+    }
+    ring_slot_close(ring, socket, is_reset);
+    ring->counters.closes++;
+}
+
+static uint32_t acquire_move(struct ring *ring)
+{
+    if (ring->move_free == 0) {
+        uint32_t capacity = ring->move_capacity == 0 ? 64 : ring->move_capacity * 2;
+        struct ring_move_request *grown = realloc(ring->moves, capacity * sizeof(*grown));
+        ps_assert(grown != NULL);
+        for (uint32_t i = ring->move_capacity; i < capacity; i++)
+            grown[i].next_free = i + 1 < capacity ? i + 2 : 0;
+        ring->moves = grown;
+        ring->move_free = ring->move_capacity + 1;
+        ring->move_capacity = capacity;
+    }
+    uint32_t index = ring->move_free - 1;
+    ring->move_free = ring->moves[index].next_free;
+    return index;
+}
+
+static void refuse_move(struct ring *ring, struct ring_socket socket, uint64_t token)
+{
+    struct ring_event *event = ring_queue_event(ring, RING_MOVED_OUT);
+    event->socket = socket;
+    event->token = token;
+    event->result = -ENFILE;
+    ring->counters.moves_failed++;
 }
 
 void ring_move(struct ring *ring, struct ring_socket socket, struct ring *target, uint64_t token)
 {
-    struct ring_slot *slot = ring_slot_live(ring, socket);
-    ps_assert(slot != NULL && token >> 56 == 0);
+    struct ring_slot *slot = usable_slot(ring, socket);
+    ps_assert(token >> 56 == 0 && ring->is_direct == target->is_direct);
     ps_assert((slot->flags & (SLOT_READ_ARMED | SLOT_WRITE_ARMED)) == 0);
-    ps_assert(ring->is_direct == target->is_direct);
-    uint32_t index = 0;
-    struct bank_ring *bank = ring_bank_claim(target, false, &index);
+    uint32_t target_index = 0;
+    struct bank_ring *bank = ring_bank_claim(target, false, &target_index);
     if (bank == NULL) {
-        struct ring_event *event = ring_queue_event(ring, RING_MOVED_OUT);
-        event->socket = socket;
-        event->result = -ENFILE;
+        refuse_move(ring, socket, token);
         return;
     }
+    uint32_t index = acquire_move(ring);
+    ring->moves[index] =
+        (struct ring_move_request){.target = bank, .socket = socket, .token = token};
+    slot->flags |= SLOT_BUSY;
     struct io_uring_sqe *entry = ring_bank_entry(ring, ring_bank_of(ring, socket.slot));
-    uint64_t data = (uint64_t)RING_OP_MOVE_IN << 56 | token;
+    uint64_t data = ring_user_index(RING_OP_MOVE_IN, token);
     if (ring->is_direct) {
         io_uring_prep_rw(IORING_OP_MSG_RING, entry, bank->uring.ring_fd, NULL, 0, data);
         entry->addr = IORING_MSG_SEND_FD;
@@ -421,5 +584,5 @@ void ring_move(struct ring *ring, struct ring_socket socket, struct ring *target
         io_uring_prep_rw(IORING_OP_MSG_RING, entry, bank->uring.ring_fd, NULL, (unsigned)slot->fd,
                          data);
     }
-    entry->user_data = ring_user_data(RING_OP_MOVE_OUT, socket.generation, socket.slot);
+    entry->user_data = ring_user_index(RING_OP_MOVE_OUT, index);
 }
