@@ -46,6 +46,10 @@ void contract_peer_reset(struct contract_peer *peer);
 
 /* NULL: the address is in use. */
 struct contract_port *contract_port_open(struct sockaddr_storage *address);
+/* A port where a connect stays under way, neither accepted nor refused. */
+struct contract_port *contract_port_open_deaf(struct sockaddr_storage *address);
+/* Whether a connect to it is under way. */
+bool contract_port_is_asked(const struct contract_port *port);
 /* NULL: nobody came yet. */
 struct contract_peer *contract_port_accept(struct contract_port *port);
 void contract_port_close(struct contract_port *port);

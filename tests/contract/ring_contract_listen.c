@@ -289,6 +289,50 @@ static void a_connect_that_is_closed_before_tells_nothing(void **state)
     contract_port_close(port);
 }
 
+static void a_connect_under_way_lets_go_of_its_slot(void **state)
+{
+    struct contract *contract = *state;
+    struct ring *ring = contract_make_ring(contract, 1, 0);
+    struct sockaddr_storage address = {.ss_family = AF_INET};
+    struct contract_port *port = contract_port_open_deaf(&address);
+    struct ring_socket before = {.slot = UINT32_MAX};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct ring_socket socket;
+        assert_int_equal(ring_connect(ring, &address, sizeof(address), i, &socket), 0);
+        contract_expect_none(ring);
+        ring_close(ring, socket, false);
+        contract_expect_none(ring);
+        assert_false(contract_port_is_asked(port));
+        assert_false(contract_is_same(socket, before));
+        before = socket;
+    }
+    assert_int_equal(ring_counters(ring)->sockets, 0);
+    contract_port_close(port);
+}
+
+static void too_many_connects_under_way_are_not_begun(void **state)
+{
+    struct contract *contract = *state;
+    enum { SOCKETS = 2000 };
+    struct ring *ring = contract_make_ring(contract, SOCKETS, 0);
+    struct sockaddr_storage address = {.ss_family = AF_INET};
+    struct contract_port *port = contract_port_open_deaf(&address);
+    struct ring_socket sockets[SOCKETS];
+    uint32_t count = 0;
+    int status = 0;
+    while (count < SOCKETS && status == 0) {
+        status = ring_connect(ring, &address, sizeof(address), count, &sockets[count]);
+        count += status == 0;
+    }
+    assert_int_equal(status, -EAGAIN);
+    assert_true(count > 1);
+    for (uint32_t i = 0; i < count; i++)
+        ring_close(ring, sockets[i], false);
+    contract_expect_none(ring);
+    assert_int_equal(ring_connect(ring, &address, sizeof(address), 0, &sockets[0]), 0);
+    contract_port_close(port);
+}
+
 struct contract_tests ring_contract_listen_tests(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -307,6 +351,8 @@ struct contract_tests ring_contract_listen_tests(void)
         contract_test(a_connect_is_refused),
         contract_test(a_connect_without_a_free_slot_is_not_begun),
         contract_test(a_connect_that_is_closed_before_tells_nothing),
+        contract_test(a_connect_under_way_lets_go_of_its_slot),
+        contract_test(too_many_connects_under_way_are_not_begun),
     };
     return (struct contract_tests){tests, ps_array_count(tests)};
 }

@@ -85,6 +85,20 @@ struct contract_port *contract_port_open(struct sockaddr_storage *address)
     return (struct contract_port *)sim_port_open(world, address);
 }
 
+struct contract_port *contract_port_open_deaf(struct sockaddr_storage *address)
+{
+    const struct sim_faults slow = {.delay_max_ns = 1ULL << 60};
+    sim_world_set_faults(world, &slow);
+    return contract_port_open(address);
+}
+
+/* A simulated connect that is closed goes at once. */
+bool contract_port_is_asked(const struct contract_port *port)
+{
+    (void)port;
+    return false;
+}
+
 struct contract_peer *contract_port_accept(struct contract_port *port)
 {
     return (struct contract_peer *)sim_port_accept((struct sim_port *)port);

@@ -4,6 +4,7 @@
  */
 #include "ring_contract.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/base.h"
+#include "core/wire.h"
 
 struct contract_peer {
     int fd;
@@ -18,6 +20,7 @@ struct contract_peer {
 
 struct contract_port {
     int fd;
+    int filler; /* of a deaf one's backlog; -1: none */
 };
 
 static pthread_t waker;
@@ -125,7 +128,39 @@ struct contract_port *contract_port_open(struct sockaddr_storage *address)
     struct contract_port *port = malloc(sizeof(*port));
     ps_assert(port != NULL);
     port->fd = fd;
+    port->filler = -1;
     return port;
+}
+
+struct contract_port *contract_port_open_deaf(struct sockaddr_storage *address)
+{
+    struct contract_port *port = contract_port_open(address);
+    ps_assert(port != NULL && listen(port->fd, 0) == 0);
+    /* The one connection that fits: the kernel drops what asks for another. */
+    port->filler = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ps_assert(connect(port->filler, (struct sockaddr *)address, sizeof(*address)) == 0);
+    return port;
+}
+
+bool contract_port_is_asked(const struct contract_port *port)
+{
+    struct sockaddr_in address;
+    socklen_t address_bytes = sizeof(address);
+    getsockname(port->fd, (struct sockaddr *)&address, &address_bytes);
+    FILE *file = fopen("/proc/net/tcp", "re");
+    ps_assert(file != NULL);
+    bool is_asked = false;
+    char line[256];
+    while (fgets(line, sizeof(line), file) != NULL) {
+        unsigned remote_port = 0;
+        unsigned state = 0;
+        const unsigned syn_sent = 2;
+        if (sscanf(line, "%*d: %*x:%*x %*x:%x %x", &remote_port, &state) == 2)
+            is_asked |= state == syn_sent &&
+                        remote_port == wire_load_u16((const unsigned char *)&address.sin_port);
+    }
+    fclose(file);
+    return is_asked;
 }
 
 struct contract_peer *contract_port_accept(struct contract_port *port)
@@ -137,6 +172,8 @@ struct contract_peer *contract_port_accept(struct contract_port *port)
 void contract_port_close(struct contract_port *port)
 {
     close(port->fd);
+    if (port->filler >= 0)
+        close(port->filler);
     free(port);
 }
 
