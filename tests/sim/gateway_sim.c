@@ -1,0 +1,149 @@
+/*
+ * A gateway on one thread; see gateway_sim.h.
+ */
+#include "sim/gateway_sim.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "core/base.h"
+#include "core/ring.h"
+
+enum { SOCKETS_MAX = 2048 };
+
+static void make_ring(struct gateway_sim *gateway, uint32_t index)
+{
+    const struct ring_options options = {.sockets_max = SOCKETS_MAX};
+    char error[256];
+    int status = ring_create(&options, &gateway->rings[index], error, sizeof(error));
+    ps_assert(status == 0);
+    status = ring_start(gateway->rings[index]);
+    ps_assert(status == 0);
+}
+
+static void describe_common(struct gateway_sim *gateway, const struct scenario *scenario)
+{
+    gateway->hub_limits = scenario->hub_limits;
+    gateway->net_limits = scenario->net_limits;
+    gateway->hub_shared = (struct hub_shared){
+        .seed = scenario->seed,
+        .hubs = gateway->hubs,
+        .hub_count = scenario->shard_count,
+        .start_ms = 1,
+    };
+    gateway->common = (struct gateway_common){
+        .budget = &gateway->budget,
+        .store = gateway->store,
+        .hub_limits = &gateway->hub_limits,
+        .net_limits = &gateway->net_limits,
+        .net_shared = &gateway->net_shared,
+        .hub_shared = &gateway->hub_shared,
+        .rings = gateway->rings,
+        .peers = gateway->peers,
+        .sockets_max = SOCKETS_MAX,
+        .mailbox_entries_max = scenario->mailbox_entries_max,
+        .mailbox_reserved_max = scenario->mailbox_reserved_max,
+        .mailbox_bytes_max = scenario->mailbox_bytes_max,
+    };
+}
+
+void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
+                       const struct scenario *scenario)
+{
+    gateway->world = world;
+    gateway->shard_count = scenario->shard_count;
+    heap_init(&gateway->store_heap, &gateway->budget);
+    struct memory_store_config store = scenario->store;
+    store.shard_count = (uint16_t)scenario->shard_count;
+    store.hash_seed = scenario->seed;
+    int status = memory_store_create(&store, &gateway->store_heap, &gateway->store);
+    ps_assert(status == 0);
+    describe_common(gateway, scenario);
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        make_ring(gateway, i);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        status =
+            gateway_shard_create(&gateway->shards[i], &gateway->common, i, scenario->seed * 31 + i);
+        ps_assert(status == 0);
+    }
+    struct sockaddr_in *address = (struct sockaddr_in *)&gateway->address;
+    address->sin_family = AF_INET;
+    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        status = net_listen(gateway->hubs[i]->net, &gateway->address, sizeof(*address));
+        ps_assert(status == 0);
+    }
+}
+
+static bool has_mail(const struct shard *shard)
+{
+    for (uint32_t from = 0; from < shard->count; from++) {
+        if (!mailbox_is_empty(shard->inboxes[from]))
+            return true;
+    }
+    return false;
+}
+
+bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
+{
+    struct shard *shard = gateway->peers[index];
+    uint64_t now_ns = sim_world_now_ns(gateway->world);
+    if (now_ns < gateway->stalled_until_ns[index])
+        return false;
+    bool is_due = shard->has_more || sim_ring_has_event(shard->ring) || has_mail(shard) ||
+                  shard_deadline(shard) <= now_ns;
+    if (!is_due)
+        return false;
+    gateway->turns++;
+    shard_turn(shard, true);
+    return true;
+}
+
+uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway)
+{
+    uint64_t deadline_ns = UINT64_MAX;
+    uint64_t now_ns = sim_world_now_ns(gateway->world);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        uint64_t own_ns = shard_deadline(gateway->peers[i]);
+        if (gateway->stalled_until_ns[i] > now_ns)
+            own_ns = gateway->stalled_until_ns[i];
+        deadline_ns = ps_min_u64(deadline_ns, own_ns);
+    }
+    return deadline_ns;
+}
+
+void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters *out_counters)
+{
+    /* The structure is nothing but 64-bit counters. */
+    *out_counters = (struct hub_counters){0};
+    uint64_t *sums = (uint64_t *)out_counters;
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        const uint64_t *words = (const uint64_t *)&gateway->hubs[i]->counters;
+        for (size_t k = 0; k < sizeof(*out_counters) / sizeof(uint64_t); k++)
+            sums[k] += words[k];
+    }
+}
+
+bool gateway_sim_is_idle(const struct gateway_sim *gateway)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        if (!hub_is_idle(gateway->hubs[i]) || has_mail(gateway->peers[i]))
+            return false;
+    }
+    return true;
+}
+
+int64_t gateway_sim_stop(struct gateway_sim *gateway)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        gateway_shard_end_hub(&gateway->shards[i]);
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        gateway_shard_end_broker(&gateway->shards[i]);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        gateway_shard_destroy(&gateway->shards[i]);
+        ring_destroy(gateway->rings[i]);
+    }
+    memory_store_destroy(gateway->store);
+    heap_deinit(&gateway->store_heap);
+    return heap_budget_bytes_used(&gateway->budget);
+}

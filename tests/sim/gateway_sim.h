@@ -1,0 +1,55 @@
+/*
+ * A gateway on one thread: real shards, hubs, connection layers and broker handles over simulated
+ * rings in a simulated world.
+ *
+ * Owner: the run. Order of things: world, gateway, clients; ended the other way round.
+ */
+#ifndef PENSTOCK_TESTS_SIM_GATEWAY_SIM_H
+#define PENSTOCK_TESTS_SIM_GATEWAY_SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "session/gateway_shard.h"
+#include "sim/scenario.h"
+
+enum { GATEWAY_SIM_SHARDS_MAX = 8 };
+
+struct gateway_sim {
+    struct sim_world *world;
+    struct heap_budget budget;
+    struct heap store_heap;
+    struct memory_store *store;
+    struct hub_limits hub_limits;
+    struct net_limits net_limits;
+    struct net_shared net_shared;
+    struct hub_shared hub_shared;
+    struct gateway_common common;
+    struct sockaddr_storage address;
+    uint32_t shard_count;
+    struct gateway_shard shards[GATEWAY_SIM_SHARDS_MAX];
+    struct hub *hubs[GATEWAY_SIM_SHARDS_MAX];
+    struct ring *rings[GATEWAY_SIM_SHARDS_MAX];
+    struct shard *peers[GATEWAY_SIM_SHARDS_MAX];
+    uint64_t stalled_until_ns[GATEWAY_SIM_SHARDS_MAX]; /* gets no turn before */
+    uint64_t turns;
+};
+
+/* In zeroed memory. Aborts on failure. */
+void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
+                       const struct scenario *scenario);
+
+/* A turn of a shard, if it has something to do. True: it had. */
+bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t shard);
+
+/* When a shard wants its next turn; UINT64_MAX: never. */
+uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway);
+
+/* Sums over the shards. */
+void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters *out_counters);
+bool gateway_sim_is_idle(const struct gateway_sim *gateway);
+
+/* Closes everything. Result: bytes that are still allocated. */
+int64_t gateway_sim_stop(struct gateway_sim *gateway);
+
+#endif

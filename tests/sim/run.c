@@ -1,0 +1,293 @@
+/*
+ * One run; see run.h. The driver's loop is the one that network.h describes: turns and moves until
+ * nobody has more to do now, then time passes.
+ *
+ * Parts: busy (clients do what the scenario says) - settling (faults end, everybody sets right what
+ * is open, until nothing moves) - checks - leaving (every session goes) - the end, with nothing
+ * left.
+ */
+#include "sim/run.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base.h"
+#include "sim/checker.h"
+#include "sim/client.h"
+#include "sim/gateway_sim.h"
+
+enum {
+    ROUNDS_MAX = 200000,    /* at one moment: beyond it somebody spins */
+    SETTLE_MS_MAX = 120000, /* simulated */
+    QUIET_MS = 2500,        /* without a packet: at rest; more than twice the positions' interval */
+    LEAVE_MS_MAX = 20000
+};
+
+#define START_NS      1000000000ULL
+#define START_WALL_MS 1700000000000ULL
+
+struct run {
+    const struct scenario *scenario;
+    struct sim_world *world;
+    struct gateway_sim gateway;
+    struct model *model;
+    struct client *clients;
+    struct random random;
+    bool is_stuck;
+};
+
+static void draw_texts(struct run *run)
+{
+    static const char *const words[] = {"a", "b", "c", "d", "ee", "f", "", "$x"};
+    const struct scenario *scenario = run->scenario;
+    struct random *random = &run->random;
+    for (uint32_t tries = 0; tries < 1000 && run->model->topic_count < scenario->topic_count;
+         tries++) {
+        char text[MODEL_TEXT_BYTES] = "";
+        uint32_t levels = (uint32_t)random_between(random, 1, 4);
+        for (uint32_t level = 0; level < levels; level++) {
+            uint32_t range = level == 0 ? 8 : 7;
+            if (level != 0)
+                strcat(text, "/");
+            strcat(text, words[random_below(random, random_chance(random, 9, 10) ? 6 : range)]);
+        }
+        if (text[0] != '\0')
+            model_add_topic(run->model, text);
+    }
+    for (uint32_t tries = 0; tries < 1000 && run->model->filter_count < scenario->filter_count;
+         tries++) {
+        char text[MODEL_TEXT_BYTES] = "";
+        const char *topic = run->model->topics[random_below(random, run->model->topic_count)];
+        bool is_exact = random_chance(random, 1, 2);
+        while (topic != NULL) {
+            const char *end = strchr(topic, '/');
+            size_t length = end == NULL ? strlen(topic) : (size_t)(end - topic);
+            if (!is_exact && random_chance(random, 1, 4)) {
+                strcat(text, "#");
+                break;
+            }
+            if (!is_exact && random_chance(random, 1, 3))
+                strcat(text, "+");
+            else
+                strncat(text, topic, length);
+            if (end != NULL)
+                strcat(text, "/");
+            topic = end == NULL ? NULL : end + 1;
+        }
+        model_add_filter(run->model, text);
+    }
+    model_match_all(run->model);
+}
+
+static void set_up(struct run *run)
+{
+    const struct scenario *scenario = run->scenario;
+    const struct sim_options options = {
+        .seed = scenario->seed,
+        .start_ns = START_NS,
+        .start_wall_ms = START_WALL_MS,
+        .buffer_bytes = scenario->buffer_bytes,
+        .faults = scenario->faults,
+    };
+    random_init(&run->random, scenario->seed ^ 0x5eed);
+    run->world = sim_world_create(&options);
+    run->model = model_create(scenario->client_count);
+    run->model->mutation = scenario->mutation;
+    run->model->mutation_at = scenario->mutation_at;
+    draw_texts(run);
+    gateway_sim_start(&run->gateway, run->world, scenario);
+    run->clients = calloc(scenario->client_count, sizeof(struct client));
+    ps_assert(run->clients != NULL);
+    const char *trace = getenv("PENSTOCK_SIM_TRACE");
+    for (uint32_t i = 0; i < scenario->client_count; i++) {
+        client_init(&run->clients[i], i, scenario, run->model, run->world, &run->gateway.address);
+        run->clients[i].is_tracing = trace != NULL && trace[0] != '0';
+    }
+}
+
+/* One round: every shard and every client once, in an order that is drawn. True: something moved.
+ */
+static bool one_round(struct run *run)
+{
+    const struct scenario *scenario = run->scenario;
+    uint32_t count = scenario->shard_count + scenario->client_count;
+    uint32_t first = (uint32_t)random_below(&run->random, count);
+    bool has_moved = false;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = (first + i) % count;
+        if (number >= scenario->shard_count) {
+            has_moved |= client_step(&run->clients[number - scenario->shard_count]);
+            continue;
+        }
+        if (scenario->stall_chance != 0 && scenario->stall_ms_max != 0 &&
+            !run->clients[0].is_settling &&
+            random_chance(&run->random, scenario->stall_chance, 10000))
+            run->gateway.stalled_until_ns[number] =
+                sim_world_now_ns(run->world) +
+                random_between(&run->random, 1, scenario->stall_ms_max) * 1000000ULL;
+        has_moved |= gateway_sim_turn(&run->gateway, number);
+    }
+    return has_moved;
+}
+
+static uint64_t next_moment_ns(const struct run *run)
+{
+    uint64_t next_ns =
+        ps_min_u64(sim_next_event_ns(run->world), gateway_sim_deadline_ns(&run->gateway));
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        next_ns = ps_min_u64(next_ns, client_deadline_ns(&run->clients[i]));
+    return next_ns;
+}
+
+/* Everything that can happen now, then time passes, at most to `until_ns`. */
+static void one_moment(struct run *run, uint64_t until_ns)
+{
+    for (uint32_t rounds = 0; one_round(run); rounds++) {
+        if (rounds >= ROUNDS_MAX) {
+            model_fail(run->model, UINT32_MAX, "somebody spins at %" PRIu64 " ns",
+                       sim_world_now_ns(run->world));
+            run->is_stuck = true;
+            return;
+        }
+        if (run->model->failure_count >= MODEL_FAILURES_MAX)
+            return;
+    }
+    uint64_t next_ns = ps_min_u64(next_moment_ns(run), until_ns);
+    uint64_t now_ns = sim_world_now_ns(run->world);
+    sim_world_advance(run->world, next_ns <= now_ns ? now_ns + 1000 : next_ns);
+}
+
+static bool has_failed(const struct run *run)
+{
+    return run->is_stuck || run->model->failure_count >= MODEL_FAILURES_MAX;
+}
+
+static void be_busy(struct run *run)
+{
+    uint64_t until_ns = START_NS + run->scenario->duration_ms * 1000000ULL;
+    while (sim_world_now_ns(run->world) < until_ns && !has_failed(run))
+        one_moment(run, until_ns);
+}
+
+static uint64_t packets_received(const struct run *run)
+{
+    uint64_t packets = 0;
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        packets += run->clients[i].packets_received;
+    return packets;
+}
+
+static uint32_t find_restless(const struct run *run)
+{
+    for (uint32_t i = 0; i < run->scenario->client_count; i++) {
+        if (!client_is_at_rest(&run->clients[i]))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+/* Until everybody is at rest and nothing came for a while. */
+static void settle(struct run *run)
+{
+    const struct sim_faults none = {0};
+    sim_world_set_faults(run->world, &none);
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        client_settle(&run->clients[i]);
+    uint64_t began_ns = sim_world_now_ns(run->world);
+    uint64_t quiet_since_ns = began_ns;
+    uint64_t packets = 0;
+    while (!has_failed(run)) {
+        uint64_t now_ns = sim_world_now_ns(run->world);
+        bool is_at_rest = find_restless(run) == UINT32_MAX && gateway_sim_is_idle(&run->gateway);
+        if (packets_received(run) != packets || !is_at_rest)
+            quiet_since_ns = now_ns;
+        packets = packets_received(run);
+        if (now_ns - quiet_since_ns >= QUIET_MS * 1000000ULL)
+            return;
+        if (now_ns - began_ns >= SETTLE_MS_MAX * 1000000ULL) {
+            uint32_t restless = find_restless(run);
+            model_fail(run->model, restless, "does not come to rest (gateway %s)",
+                       gateway_sim_is_idle(&run->gateway) ? "idle" : "busy");
+            return;
+        }
+        one_moment(run, now_ns + 500000000ULL);
+    }
+}
+
+static void leave(struct run *run)
+{
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        client_leave_for_good(&run->clients[i]);
+    uint64_t until_ns = sim_world_now_ns(run->world) + LEAVE_MS_MAX * 1000000ULL;
+    struct hub_counters counters;
+    while (!has_failed(run) && sim_world_now_ns(run->world) < until_ns) {
+        bool have_left = true;
+        for (uint32_t i = 0; i < run->scenario->client_count; i++)
+            have_left &= client_has_left(&run->clients[i]);
+        gateway_sim_counters(&run->gateway, &counters);
+        if (have_left && counters.sessions == 0 && gateway_sim_is_idle(&run->gateway))
+            return;
+        one_moment(run, sim_world_now_ns(run->world) + 100000000ULL);
+    }
+    model_fail(run->model, UINT32_MAX, "%" PRIu64 " sessions do not go", counters.sessions);
+}
+
+static void tear_down(struct run *run)
+{
+    int64_t left = gateway_sim_stop(&run->gateway);
+    if (left != 0)
+        model_fail(run->model, UINT32_MAX, "%" PRId64 " bytes are still allocated", left);
+    bool has_ended_well = run->model->failure_count == 0;
+    uint32_t streams = sim_world_stream_count(run->world);
+    if (has_ended_well && streams != 0)
+        model_fail(run->model, UINT32_MAX, "%u streams are still open", streams);
+    sim_world_destroy(run->world);
+}
+
+static void report(const struct run *run)
+{
+    char line[512];
+    scenario_describe(run->scenario, line, sizeof(line));
+    fprintf(stderr, "FAILED %s\n%u failures:\n%s", line, run->model->failure_count,
+            run->model->report);
+    if (run->model->failed_client < run->scenario->client_count)
+        client_print_events(&run->clients[run->model->failed_client]);
+    fprintf(stderr, "again: PENSTOCK_SIM_SEED=%" PRIu64 " build/asan/tests/sim.gateway\n",
+            run->scenario->seed);
+}
+
+bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_result *out_result)
+{
+    struct run *run = calloc(1, sizeof(*run));
+    ps_assert(run != NULL);
+    run->scenario = scenario;
+    set_up(run);
+    be_busy(run);
+    settle(run);
+    gateway_sim_counters(&run->gateway, &out_result->counters);
+    run->model->lost_allowed = out_result->counters.dropped[HUB_DROP_RETENTION];
+    if (!has_failed(run))
+        checker_finish(run->model);
+    out_result->simulated_ms = (sim_world_now_ns(run->world) - START_NS) / 1000000;
+    if (run->model->failure_count == 0)
+        leave(run);
+    out_result->turns = run->gateway.turns;
+    tear_down(run);
+    if (run->model->failure_count != 0 && !is_quiet)
+        report(run);
+    out_result->failures = run->model->failure_count;
+    out_result->publishes = run->model->message_count;
+    out_result->receipts = run->model->received[0] + run->model->received[1] +
+                           run->model->received[2] + run->model->received_retained;
+    for (uint32_t i = 0; i < scenario->client_count; i++) {
+        out_result->connects += run->clients[i].connect_count;
+        client_deinit(&run->clients[i]);
+    }
+    snprintf(out_result->report, sizeof(out_result->report), "%s", run->model->report);
+    model_destroy(run->model);
+    free(run->clients);
+    free(run);
+    return out_result->failures == 0;
+}
