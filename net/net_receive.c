@@ -306,8 +306,8 @@ static bool prepare(struct net *net, struct connection *connection)
 /* Takes connections off the ready list into one batch. Result: how many. */
 static uint32_t gather(struct net *net, uint32_t *left)
 {
-    uint32_t count = 0;
-    while (count < NET_RECEIVE_BATCH && *left != 0) {
+    uint32_t taken = 0;
+    while (taken < NET_RECEIVE_BATCH && *left != 0) {
         (*left)--;
         struct connection *connection = net_take(net, &net->ready, CONNECTION_IN_READY);
         if (net->pressed_until_ns != 0 && (connection->flags & CONNECTION_PUBLISHER) &&
@@ -315,7 +315,15 @@ static uint32_t gather(struct net *net, uint32_t *left)
             net_make_ready(net, connection);
             continue;
         }
-        if (!prepare(net, connection))
+        if (prepare(net, connection))
+            net->receiving[taken++] = connection;
+    }
+    /* What one had to decode may have ended another that was taken before it (a takeover), and with
+     * it its receive memory: only now does it stand where each receives to. */
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < taken; i++) {
+        struct connection *connection = net->receiving[i];
+        if (!may_read(connection))
             continue;
         struct receive_buffer *receive = connection->receive;
         net->receiving[count] = connection;
