@@ -129,6 +129,17 @@ uint32_t mailbox_fill(struct mailbox *mailbox)
     return (uint32_t)ps_min_u64(256, ps_max_u64(entries, bytes));
 }
 
+bool mailbox_has_room(struct mailbox *mailbox)
+{
+    mailbox->seen_head = atomic_load_explicit(&mailbox->consumed, memory_order_acquire);
+    mailbox->seen_consumed_bytes =
+        atomic_load_explicit(&mailbox->consumed_bytes, memory_order_relaxed);
+    uint64_t entries = mailbox->tail - mailbox->seen_head;
+    uint64_t entries_max = mailbox->entries_max - mailbox->reserved_max;
+    uint64_t bytes = mailbox->posted_bytes - mailbox->seen_consumed_bytes;
+    return entries * 4 <= entries_max * 3 && bytes <= mailbox->bytes_max / 4 * 3;
+}
+
 struct mail *mailbox_take(struct mailbox *mailbox)
 {
     if (mailbox->head == mailbox->seen_published) {

@@ -78,6 +78,10 @@ bool mailbox_flush(struct mailbox *mailbox);
  */
 uint32_t mailbox_fill(struct mailbox *mailbox);
 
+/* Producer: a quarter of what mailbox_post may use is free, in entries and in bytes, so that trying
+ * again after a refusal is worth it. */
+bool mailbox_has_room(struct mailbox *mailbox);
+
 /* Consumer. The next mail, or NULL; it stays valid until mailbox_give_back. */
 struct mail *mailbox_take(struct mailbox *mailbox);
 

@@ -120,9 +120,12 @@ static bool post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint
 bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes)
 {
     /* Requests of this hub that wait for room go first. */
-    if (mail->kind == HUB_MAIL_PUBLISH && hub->outbox_first != NULL)
-        return false;
-    return post(hub, to, mail, bytes);
+    bool must_wait = mail->kind == HUB_MAIL_PUBLISH && hub->outbox_first != NULL;
+    if (!must_wait && post(hub, to, mail, bytes))
+        return true;
+    if (mail->kind == HUB_MAIL_PUBLISH)
+        hub->full_owners |= 1ULL << to;
+    return false;
 }
 
 static void on_publish_answer(struct hub *hub, const struct hub_mail *mail)
@@ -256,11 +259,30 @@ static bool take_mail(struct hub *hub, uint32_t from)
     return !mailbox_is_empty(inbox);
 }
 
-/* Connections whose publish found no room are given another chance. */
+/* Whether one of the owners that refused a publish would now take some. */
+static bool has_room_again(const struct hub *hub)
+{
+    uint64_t owners = hub->outbox_first == NULL ? hub->full_owners : 0;
+    while (owners != 0) {
+        uint32_t to = (uint32_t)__builtin_ctzll(owners);
+        owners &= owners - 1;
+        struct mailbox *mailbox = hub->shard->peers[to]->inboxes[hub->shard->index];
+        bool has_room = to == hub->shard->index ? owner_has_room(hub->owner) : true;
+        if (has_room && hub->answers_due[to] < hub->answers_max && mailbox_has_room(mailbox))
+            return true;
+    }
+    return false;
+}
+
+/* Connections whose publish found no room are given another chance, once there is some: to decode
+ * and be refused again and again would take the core from an owner that has to make it. */
 static void retry_publishers(struct hub *hub)
 {
+    if (!has_room_again(hub))
+        return;
     uint32_t number = hub->retry_first;
     hub->retry_first = 0;
+    hub->full_owners = 0;
     while (number != 0) {
         struct session *session = pool_at(&hub->session_pool, number - 1);
         number = session->next_retry;

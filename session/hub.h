@@ -168,6 +168,7 @@ struct hub {
     uint32_t read_count;    /* reads under way */
     uint32_t wanting_first; /* sessions whose QoS 2 steps want a write: index + 1 */
     uint32_t retry_first;   /* sessions whose publish waits for room: index + 1 */
+    uint64_t full_owners;   /* those that refused a publish since they were all tried again */
     struct outbox_mail *outbox_first;
     struct outbox_mail *outbox_last;
     uint32_t *answers_due;               /* by shard: requests whose answer's room is reserved */

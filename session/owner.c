@@ -282,7 +282,7 @@ static struct owner_append *filling(struct owner *owner, struct owner_partition 
     }
     if (append != NULL)
         return append;
-    if (owner->appends_under_way >= OWNER_APPENDS_MAX)
+    if (!owner_has_room(owner))
         return NULL;
     append = heap_alloc(owner->hub->heap, sizeof(*append));
     if (append == NULL)
@@ -307,6 +307,11 @@ static void answer_own(struct owner *owner, uint32_t shard, struct will *own)
         .own = own,
     };
     hub_answer(owner->hub, shard, &mail);
+}
+
+bool owner_has_room(const struct owner *owner)
+{
+    return owner->appends_under_way < OWNER_APPENDS_MAX;
 }
 
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail)

@@ -98,6 +98,9 @@ void owner_start_destroy(struct owner *owner);
  * again. */
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail);
 
+/* False: owner_publish would refuse what has to be appended. */
+bool owner_has_room(const struct owner *owner);
+
 /* Answered from the owner's start on (is_started) only. */
 void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop);
 
