@@ -54,7 +54,8 @@ static struct grant grant_of(const struct model *model, const struct model_life 
         grant.low = lower(grant.low, low);
         if (message->acked_at == 0 || message->is_will || entry->subscribed_at < message->acked_at)
             grant.is_after_ack = false;
-        if (surely_stands_behind(entry, message)) {
+        /* A retained value is sent for one filter, at what that one grants. */
+        if (!receipt->is_retain && surely_stands_behind(entry, message)) {
             is_sure = true;
             sure = low > sure ? low : sure;
         }
@@ -140,7 +141,7 @@ static void check_retained(struct model *model, const struct model_life *life,
     bool is_current = false;
     for (uint32_t i = 0; i < life->entry_count; i++) {
         const struct model_entry *entry = &life->entries[i];
-        if (!model->matches[entry->filter][message->topic] || !may_stand_behind(entry, receipt))
+        if (!model->matches[entry->filter][message->topic] || entry->subscribed_at >= receipt->at)
             continue;
         asked += entry->subscribes;
         is_current |= may_be_current(model, receipt->message, entry->subscribed_at);

@@ -341,7 +341,7 @@ static void take_packets(struct client *client)
             client->in.count = 0;
             return;
         }
-        client->packets_received++;
+        client->packets_received += packet.type != MQTT_PINGRESP;
         client_on_packet(client, &packet);
         done += frame.packet_bytes;
     }

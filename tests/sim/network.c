@@ -636,6 +636,7 @@ struct sim_end *sim_connect(struct sim_world *world, const struct sockaddr_stora
     client->stream = stream;
     server->stream = stream;
     client->open_result = listener == NULL ? -ECONNREFUSED : 0;
+    client->holder = SIM_PEER; /* held from here on: the other end may drop the stream at once */
     if (listener != NULL) {
         server->holder = SIM_BACKLOG;
         server->listener = listener;

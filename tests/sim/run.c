@@ -19,6 +19,7 @@
 #include "sim/gateway_sim.h"
 
 enum {
+    ROUND_NS = 2000,
     ROUNDS_MAX = 200000,    /* at one moment: beyond it somebody spins */
     SETTLE_MS_MAX = 120000, /* simulated */
     QUIET_MS = 2500,        /* without a packet: at rest; more than twice the positions' interval */
@@ -129,6 +130,8 @@ static bool one_round(struct run *run)
                 random_between(&run->random, 1, scenario->stall_ms_max) * 1000000ULL;
         has_moved |= gateway_sim_turn(&run->gateway, number);
     }
+    /* Turns take time, so that who waits for another does not wait for ever in one moment. */
+    sim_world_advance(run->world, sim_world_now_ns(run->world) + ROUND_NS);
     return has_moved;
 }
 
@@ -141,14 +144,32 @@ static uint64_t next_moment_ns(const struct run *run)
     return next_ns;
 }
 
+/* Nobody may have something to do for ever. */
+static void report_spin(struct run *run)
+{
+    run->is_stuck = true;
+    model_fail(run->model, UINT32_MAX, "somebody spins at %" PRIu64 " ns",
+               sim_world_now_ns(run->world));
+    for (uint32_t i = 0; i < run->scenario->shard_count; i++) {
+        const struct shard *shard = run->gateway.peers[i];
+        if (gateway_sim_turn(&run->gateway, i))
+            model_fail(run->model, UINT32_MAX, "shard %u: %s%s%s", i,
+                       shard->has_more ? "a step has more, " : "",
+                       sim_ring_has_event(shard->ring) ? "its ring has events, " : "",
+                       shard_deadline(shard) <= sim_world_now_ns(run->world) ? "a deadline" : "");
+    }
+    for (uint32_t i = 0; i < run->scenario->client_count; i++) {
+        if (client_step(&run->clients[i]))
+            model_fail(run->model, i, "has moved");
+    }
+}
+
 /* Everything that can happen now, then time passes, at most to `until_ns`. */
 static void one_moment(struct run *run, uint64_t until_ns)
 {
     for (uint32_t rounds = 0; one_round(run); rounds++) {
         if (rounds >= ROUNDS_MAX) {
-            model_fail(run->model, UINT32_MAX, "somebody spins at %" PRIu64 " ns",
-                       sim_world_now_ns(run->world));
-            run->is_stuck = true;
+            report_spin(run);
             return;
         }
         if (run->model->failure_count >= MODEL_FAILURES_MAX)

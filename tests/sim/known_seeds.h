@@ -1,0 +1,18 @@
+/*
+ * Seeds of drawn scenarios that once failed, with what they showed. They are replayed always, so
+ * what scenario_draw draws from a seed must not change: a new number is drawn after all others.
+ */
+#ifndef PENSTOCK_TESTS_SIM_KNOWN_SEEDS_H
+#define PENSTOCK_TESTS_SIM_KNOWN_SEEDS_H
+
+#include <stdint.h>
+
+static const struct known_seed {
+    uint64_t seed;
+    const char *name;
+} known_seeds[] = {
+    {1, "a record below where one reader began is in the log's index for the next reader"},
+    {1, "what is in flight comes again although its filter was unsubscribed"},
+};
+
+#endif
