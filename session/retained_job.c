@@ -22,7 +22,6 @@ struct retained_due {
     struct retained_due *next;
     struct filter *filter; /* with a reference */
     struct starts *starts; /* with a reference; NULL: everything */
-    uint8_t qos;
 };
 
 struct retained_job {
@@ -79,7 +78,7 @@ void retained_job_abort(struct hub *hub, struct session *session)
 }
 
 void retained_job_add(struct hub *hub, struct session *session, struct filter *filter,
-                      struct starts *starts, uint8_t qos)
+                      struct starts *starts)
 {
     struct retained_due *due = heap_zalloc(hub->heap, sizeof(*due));
     if (session->retained == NULL && due != NULL)
@@ -97,7 +96,6 @@ void retained_job_add(struct hub *hub, struct session *session, struct filter *f
     due->starts = starts;
     if (starts != NULL)
         starts->references++;
-    due->qos = qos;
     if (job->last == NULL)
         job->first = due;
     else
@@ -132,14 +130,15 @@ static bool ask(struct hub *hub, struct session *session)
 }
 
 /* Delivers one value. False: the window or the send memory is full. */
-static bool deliver(struct hub *hub, struct session *session, struct record *record)
+static bool deliver(struct hub *hub, struct session *session, struct record *record,
+                    uint8_t granted)
 {
     const struct retained_due *due = session->retained->first;
     bool comes_live =
         due->starts != NULL && record->sequence >= due->starts->from[record->partition];
     if (comes_live)
         return true;
-    uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), due->qos);
+    uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), granted);
     if (!delivery_is_open(hub, session))
         return false;
     bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
@@ -153,9 +152,11 @@ static bool deliver_page(struct hub *hub, struct session *session)
 {
     struct retained_job *job = session->retained;
     struct retained_read *page = job->page;
+    /* At what is granted now: another SUBSCRIBE may have changed it since. */
+    const struct subscription *subscription = session_subscription(session, job->first->filter);
     while (job->page_position < page->record_count) {
         struct record *record = page->records[job->page_position];
-        if (!deliver(hub, session, record)) {
+        if (subscription != NULL && !deliver(hub, session, record, subscription->qos)) {
             if (session->connection->state == CONNECTION_OPEN && session->connection->send != NULL)
                 connection_notify_drained(hub->net, session->connection);
             return false;
@@ -257,8 +258,10 @@ void retained_job_detach(struct hub *hub, struct session *session)
             continue;
         mark(session, entry->filter);
         filter_release(&hub->index, entry->filter);
-        if (entry->state == WINDOW_RELEASED) {
-            /* Received: only its PUBREL is sent again. */
+        if (entry->qos == 2) {
+            /* PUBREL is sent again, or for the first time: a client that received the value knows
+             * its packet id until then and would take another message under it for a repetition. */
+            entry->state = WINDOW_RELEASED;
             entry->filter = NULL;
             entry->sequence = UINT64_MAX;
             continue;
@@ -275,7 +278,6 @@ void retained_job_resume(struct hub *hub, struct session *session)
         if (!(subscription->flags & SUBSCRIPTION_RETAINED_DUE))
             continue;
         subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
-        retained_job_add(hub, session, subscription->filter, subscription->starts,
-                         subscription->qos);
+        retained_job_add(hub, session, subscription->filter, subscription->starts);
     }
 }

@@ -19,7 +19,7 @@ struct starts;
 
 /* The filter was subscribed: its values are due, up to `starts`. */
 void retained_job_add(struct hub *hub, struct session *session, struct filter *filter,
-                      struct starts *starts, uint8_t qos);
+                      struct starts *starts);
 
 /* Goes on; for the catch-up step. True: there is more to do at once. */
 bool retained_job_run(struct hub *hub, struct session *session);

@@ -120,7 +120,7 @@ static void finish(struct hub *hub, struct subscribe_job *job)
         settle_start(hub, session, job, subscription);
         if (job->codes[i] == MQTT_SUBACK_FAILURE)
             continue;
-        retained_job_add(hub, session, filter, job->starts, job->codes[i]);
+        retained_job_add(hub, session, filter, job->starts);
         sys_topics_greet(hub, session, filter);
     }
     destroy(hub, job);

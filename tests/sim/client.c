@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client_internal.h"
 #include "core/base.h"
 #include "net/mqtt_decode.h"
 #include "net/mqtt_encode.h"
-#include "sim/client_internal.h"
 
 enum { RECONNECT_MS_MAX = 300, READ_BYTES = 16384, PACKET_BYTES_MAX = 1 << 20 };
 

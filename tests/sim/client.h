@@ -89,6 +89,7 @@ struct client_request {
     bool is_subscribe;
     uint32_t count;
     uint32_t life;
+    uint64_t asked_at;
     uint32_t entries[16]; /* entries, or filters of an UNSUBSCRIBE */
 };
 

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client_internal.h"
 #include "core/base.h"
 #include "net/mqtt_encode.h"
-#include "sim/client_internal.h"
 
 static uint32_t draw(struct client *client, const uint32_t *weights, uint32_t count)
 {
@@ -229,6 +229,7 @@ static bool unsubscribe(struct client *client)
     *request = (struct client_request){
         .packet_id = take_id(client), .count = 1, .life = client->life, .entries = {filter}};
     model_unsubscribe(client->model, client->life, filter);
+    request->asked_at = client->model->clock;
     write_filters(client, request, &filter, NULL);
     return true;
 }

@@ -3,8 +3,8 @@
  */
 #include <stdlib.h>
 
+#include "client_internal.h"
 #include "core/base.h"
-#include "sim/client_internal.h"
 
 static void fail(struct client *client, const char *what, uint32_t number)
 {
@@ -234,7 +234,7 @@ static void on_unsuback(struct client *client, uint16_t packet_id)
         fail(client, "UNSUBACK that answers nothing", packet_id);
         return;
     }
-    model_unsuback(client->model, request->life, request->entries[0]);
+    model_unsuback(client->model, request->life, request->entries[0], request->asked_at);
     request->packet_id = 0;
 }
 

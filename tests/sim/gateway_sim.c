@@ -3,11 +3,9 @@
  */
 #include "sim/gateway_sim.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include "core/base.h"
 #include "core/ring.h"
+#include "net/address.h"
 
 enum { SOCKETS_MAX = 2048 };
 
@@ -66,11 +64,11 @@ void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
             gateway_shard_create(&gateway->shards[i], &gateway->common, i, scenario->seed * 31 + i);
         ps_assert(status == 0);
     }
-    struct sockaddr_in *address = (struct sockaddr_in *)&gateway->address;
-    address->sin_family = AF_INET;
-    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t bytes = 0;
+    status = address_parse("127.0.0.1:1883", &gateway->address, &bytes);
+    ps_assert(status == 0);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
-        status = net_listen(gateway->hubs[i]->net, &gateway->address, sizeof(*address));
+        status = net_listen(gateway->hubs[i]->net, &gateway->address, bytes);
         ps_assert(status == 0);
     }
 }

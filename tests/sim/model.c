@@ -297,13 +297,14 @@ void model_unsubscribe(struct model *model, uint32_t life, uint32_t filter)
         entry->ended_at = model->clock;
 }
 
-void model_unsuback(struct model *model, uint32_t life_number, uint32_t filter)
+void model_unsuback(struct model *model, uint32_t life_number, uint32_t filter, uint64_t asked_at)
 {
     struct model_life *life = &model->lives[life_number];
     model->clock++;
     for (uint32_t i = 0; i < life->entry_count; i++) {
         struct model_entry *entry = &life->entries[i];
-        if (entry->filter == filter && entry->ended_at != 0 && entry->unsuback_at == 0)
+        if (entry->filter == filter && entry->ended_at != 0 && entry->unsuback_at == 0 &&
+            entry->ended_at <= asked_at)
             entry->unsuback_at = model->clock;
     }
 }

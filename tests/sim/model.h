@@ -177,7 +177,8 @@ void model_life_end(struct model *model, uint32_t life);
 uint32_t model_subscribe(struct model *model, uint32_t life, uint32_t filter, uint8_t qos);
 void model_suback(struct model *model, uint32_t life, uint32_t entry, uint8_t code);
 void model_unsubscribe(struct model *model, uint32_t life, uint32_t filter);
-void model_unsuback(struct model *model, uint32_t life, uint32_t filter);
+/* `asked_at`: the clock after model_unsubscribe; what was subscribed later is not meant. */
+void model_unsuback(struct model *model, uint32_t life, uint32_t filter, uint64_t asked_at);
 
 /* A PUBLISH came; the checker looks at it at once. `at` is filled in here. */
 void model_receive(struct model *model, uint32_t life, const struct model_receipt *receipt);
