@@ -227,6 +227,19 @@ static void store(struct hub *hub, struct session *session)
     on_written(hub, session, NULL, true);
 }
 
+/* A SUBSCRIBE that was cut off while it waited for its owners starts where they are now. */
+static void name_starts(struct hub *hub, struct session *session, const uint64_t *from)
+{
+    struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        struct starts *starts = subscription->starts;
+        for (uint32_t p = 0; starts != NULL && p < hub->partition_count; p++) {
+            if (starts->from[p] == UINT64_MAX)
+                starts->from[p] = from[p] == UINT64_MAX ? 0 : from[p];
+        }
+    }
+}
+
 /* What each owner goes on with tells which of the resumed session's cursors have something to read.
  */
 static void on_interest(struct hub *hub, struct interest_request *request)
@@ -236,6 +249,7 @@ static void on_interest(struct hub *hub, struct interest_request *request)
         interest_destroy(hub, request);
         return;
     }
+    name_starts(hub, session, request->from);
     catch_up_resume(hub, session, request->from);
     interest_destroy(hub, request);
     store(hub, session);

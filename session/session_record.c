@@ -304,15 +304,14 @@ int session_record_own_blocks(const void *bytes, size_t count, uint16_t *out_blo
     return 0;
 }
 
-/* Starts matter only while the session has not come to them in every partition. */
+/* Starts matter only while the session has not come to them in every partition. Where an owner has
+ * not answered yet, the one that answers the resumed session names it. */
 static bool needs_starts(const struct hub *hub, const struct session *session,
                          const struct subscription *subscription)
 {
     const struct starts *starts = subscription->starts;
     for (uint32_t p = 0; starts != NULL && p < hub->partition_count; p++) {
-        bool is_ahead = starts->from[p] != UINT64_MAX &&
-                        starts->from[p] > catch_up_position(hub, session, (uint16_t)p);
-        if (is_ahead)
+        if (starts->from[p] > catch_up_position(hub, session, (uint16_t)p))
             return true;
     }
     return false;
@@ -350,10 +349,8 @@ void session_record_block_encode(const struct hub *hub, const struct session *se
         wire_write_u8(&writer, subscription->qos);
         wire_write_u8(&writer, subscription->flags);
         wire_write_u8(&writer, has_starts);
-        for (uint32_t p = 0; has_starts && p < hub->partition_count; p++) {
-            uint64_t from = subscription->starts->from[p];
-            wire_write_u64(&writer, from == UINT64_MAX ? 0 : from);
-        }
+        for (uint32_t p = 0; has_starts && p < hub->partition_count; p++)
+            wire_write_u64(&writer, subscription->starts->from[p]);
         wire_write_prefixed(&writer, subscription->filter->text, subscription->filter->bytes);
         count++;
     }
