@@ -7,9 +7,11 @@
  */
 #include "session/gateway.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +40,8 @@ enum {
     MAILBOX_ENTRIES_MAX = 32768,
     MAILBOX_RESERVED_MAX = 16384,
     MAILBOX_BYTES_MAX = 32 << 20,
+    DESCRIPTORS_MARGIN = 128, /* for listeners, files and the library's own */
+    DESCRIPTORS_PER_RING_MAX = 65536,
     LOG_DRAIN_MS = 50,
     SYS_REFRESH_MS = 200
 };
@@ -441,8 +445,28 @@ int gateway_start(struct heap *heap, const struct config *config, struct log *lo
     return 0;
 }
 
+/* RLIMIT_NOFILE bounds what a ring's own table holds, and the number of rings; without tables of
+ * their own all connections share it. Enough to start, perhaps not for what is configured. */
+static void warn_of_few_descriptors(const struct gateway *gateway)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    uint64_t usable = limit.rlim_cur - ps_min_u64(limit.rlim_cur, DESCRIPTORS_MARGIN);
+    if (ring_mode(gateway->rings[0]) == RING_MODE_DIRECT && usable < UINT32_MAX)
+        usable *= ps_min_u64(limit.rlim_cur, DESCRIPTORS_PER_RING_MAX);
+    if (usable >= gateway->config->connections_max)
+        return;
+    log_write(gateway->log, LOG_WARNING, "few_descriptors",
+              "connections_max=%" PRIu64 " possible=%" PRIu64
+              " remedy=\"raise RLIMIT_NOFILE, now %" PRIu64
+              " (ulimit -n, LimitNOFILE=, tools/tune-host), or lower connection.count_max\"",
+              gateway->config->connections_max, usable, (uint64_t)limit.rlim_cur);
+}
+
 void gateway_announce(struct gateway *gateway)
 {
+    warn_of_few_descriptors(gateway);
     atomic_store_explicit(&gateway->is_started, true, memory_order_release);
     char line[LOG_LINE_BYTES_MAX] = "";
     size_t used = 0;

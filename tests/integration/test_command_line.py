@@ -134,6 +134,19 @@ def a_limit_of_descriptors_that_is_too_small_is_named(gateway):
     assert error.startswith("RLIMIT_NOFILE is 100, at least 256 are needed; remedy: "), error
 
 
+@behaviour()
+def descriptors_that_do_not_suffice_for_the_connections_are_told(gateway):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+    for settings, is_told in ((("--set", "ring.descriptors=plain"), True),
+                              (("--set", "ring.descriptors=plain", "--set", "connection.count_max=500"), False)):
+        with Running("--listen", "127.0.0.1:0", *settings, preexec_fn=limit) as running:
+            running.wait_for("event=ready")
+            told = 'level=warning event=few_descriptors connections_max=1000000 possible=896 remedy="raise RLIMIT_NOFILE'
+            assert (told in running.log()) == is_told, running.log()
+
+
 def forbidding(errno_name):
     """Words that start a program in which io_uring_setup fails with this error."""
     words = [sys.executable, os.path.join(HERE, "forbid_io_uring.py"), errno_name]
