@@ -2,10 +2,11 @@
 traffic that is known."""
 
 import http.client
+import os
 import re
 import signal
 
-from command import Running
+from command import Running, run
 from mqtt import Client
 from suite import behaviour, main
 
@@ -60,6 +61,18 @@ def metrics_are_in_prometheus_text_format(gateway):
             assert name not in seen, f"twice: {name}"
             seen.add(name)
     assert len(kinds) == len(helped) > 50
+
+
+@behaviour()
+def the_operators_page_names_metrics_and_keys_that_exist(gateway):
+    with open(os.path.join(os.path.dirname(__file__), "../../tools/README.md"), encoding="utf-8") as page:
+        text = page.read()
+    have = set(re.findall(r"# TYPE (\w+)", gateway.daemon.get("/metrics")))
+    named = set(re.findall(r"`(penstock_\w+)`", text))
+    assert len(named) > 30 and named <= have, named - have
+    keys = set(re.findall(r"(?m)^([a-z0-9_.]+) = ", run("--print-config").stdout))
+    named = {key for key in re.findall(r"`([a-z]+\.[a-z0-9_]+)`", text) if key.split(".")[0] in {k.split(".")[0] for k in keys}}
+    assert len(named) > 10 and named <= keys, named - keys
 
 
 @behaviour()
