@@ -639,6 +639,7 @@ static void on_move_out(struct ring *ring, uint64_t index, int32_t result)
 static void on_move_in(struct ring *ring, uint32_t index, uint64_t token, int32_t result)
 {
     struct ring_socket socket = ring_slot_open(ring, index, result);
+    (void)atomic_load_explicit(&ring->moves_begun, memory_order_acquire);
     struct ring_event *event = ring_queue_event(ring, RING_MOVED_IN);
     event->socket = socket;
     event->token = token;

@@ -105,6 +105,9 @@ struct ring {
     bool is_direct;
     int wake_fd;
     uint64_t wake_value;
+    /* Counted up by who moves a socket here, read when it has come: the kernel carries the socket,
+     * this carries what its token points to. */
+    _Atomic uint32_t moves_begun;
     _Atomic bool is_wake_pending;
     bool is_woken;                        /* a wake came that no ring_wait has told of yet */
     bool is_growth_failed;                /* no ring could be added ahead of need */

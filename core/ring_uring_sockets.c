@@ -573,6 +573,7 @@ void ring_move(struct ring *ring, struct ring_socket socket, struct ring *target
     ring->moves[index] =
         (struct ring_move_request){.target = bank, .socket = socket, .token = token};
     slot->flags |= SLOT_BUSY;
+    atomic_fetch_add_explicit(&target->moves_begun, 1, memory_order_release);
     struct io_uring_sqe *entry = ring_bank_entry(ring, ring_bank_of(ring, socket.slot));
     uint64_t data = ring_user_index(RING_OP_MOVE_IN, token);
     if (ring->is_direct) {
