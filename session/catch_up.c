@@ -207,21 +207,18 @@ enum outcome {
 static enum outcome run_near(struct hub *hub, struct session *session, struct cursor *cursor)
 {
     for (uint32_t looks = 0; looks < LOOKS_PER_SESSION; looks++) {
-        if (cursor->position == hub->recent.next)
-            return OUTCOME_DONE;
         const struct recent_entry *entry = recent_at(&hub->recent, cursor->position);
         if (entry == NULL) {
             cursor->state = CURSOR_FAR;
             return OUTCOME_MORE;
         }
-        if (entry->record->partition == cursor->partition &&
-            !replay(hub, session, cursor, entry->record))
+        if (!replay(hub, session, cursor, entry->record))
             return OUTCOME_FULL;
-        if (!cursor->scans && entry->next == 0)
+        cursor->scans |= entry->next == RECENT_UNKNOWN;
+        uint64_t next = cursor->scans ? entry->next_of_partition : entry->next;
+        if (next == 0)
             return OUTCOME_DONE;
-        if (entry->next == RECENT_UNKNOWN)
-            cursor->scans = true;
-        cursor->position = cursor->scans ? cursor->position + 1 : entry->next;
+        cursor->position = next;
     }
     return OUTCOME_MORE;
 }
@@ -242,6 +239,21 @@ static enum outcome run_far(struct hub *hub, struct session *session, struct cur
     }
     cursor->state = CURSOR_READING;
     return OUTCOME_WAITS;
+}
+
+/* The cursors from the first to `last` had their turn: the others come before them the next time.
+ */
+static void rotate(struct session *session, struct cursor *last)
+{
+    struct cursor *first = session->cursors;
+    if (last->next == NULL)
+        return;
+    struct cursor *end = last;
+    while (end->next != NULL)
+        end = end->next;
+    session->cursors = last->next;
+    end->next = first;
+    last->next = NULL;
 }
 
 /* Takes one session on as far as it goes. True: it has more to do at once. */
@@ -265,8 +277,10 @@ static bool run_session(struct hub *hub, struct session *session)
         if (outcome == OUTCOME_DONE)
             end(hub, session, cursor);
         has_more |= outcome == OUTCOME_MORE;
-        if (outcome == OUTCOME_FULL)
+        if (outcome == OUTCOME_FULL) {
+            rotate(session, cursor);
             break;
+        }
     }
     return has_more;
 }

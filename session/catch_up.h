@@ -39,7 +39,7 @@ struct cursor {
     uint32_t index; /* of this cursor, in its pool */
     uint16_t partition;
     uint8_t state;
-    bool scans; /* NEAR: looks at every entry, for the topic's chain cannot be followed */
+    bool scans; /* NEAR: follows the partition's chain, for its topic's is not enough */
 };
 
 enum catch_up_verdict { CATCH_UP_LIVE, CATCH_UP_LATE, CATCH_UP_SKIP };

@@ -515,7 +515,7 @@ static int create_tables(struct hub *hub)
     if (status != 0)
         return status;
     return recent_init(&hub->recent, hub->heap, limits->recent_entries_max,
-                       limits->recent_bytes_max);
+                       limits->recent_bytes_max, hub->partition_count);
 }
 
 int hub_create(const struct hub_options *options, struct hub **out_hub)

@@ -7,17 +7,6 @@
 #include "core/heap.h"
 #include "session/topic.h"
 
-int recent_init(struct recent *recent, struct heap *heap, uint32_t entries_max, uint32_t bytes_max)
-{
-    uint32_t entries = 64;
-    while (entries < entries_max)
-        entries *= 2;
-    *recent = (struct recent){
-        .heap = heap, .entries_max = entries, .bytes_max = bytes_max, .first = 1, .next = 1};
-    recent->entries = heap_alloc(heap, entries * sizeof(struct recent_entry));
-    return recent->entries == NULL ? -ENOMEM : 0;
-}
-
 static struct recent_entry *entry_at(const struct recent *recent, uint64_t position)
 {
     return &recent->entries[position & (recent->entries_max - 1)];
@@ -41,7 +30,24 @@ void recent_deinit(struct recent *recent)
     while (recent->entries != NULL && recent->first != recent->next)
         drop_oldest(recent);
     heap_free(recent->heap, recent->entries);
+    heap_free(recent->heap, recent->last_of_partition);
     *recent = (struct recent){0};
+}
+
+int recent_init(struct recent *recent, struct heap *heap, uint32_t entries_max, uint32_t bytes_max,
+                uint16_t partition_count)
+{
+    uint32_t entries = 64;
+    while (entries < entries_max)
+        entries *= 2;
+    *recent = (struct recent){
+        .heap = heap, .entries_max = entries, .bytes_max = bytes_max, .first = 1, .next = 1};
+    recent->entries = heap_alloc(heap, entries * sizeof(struct recent_entry));
+    recent->last_of_partition = heap_zalloc(heap, partition_count * sizeof(uint64_t));
+    if (recent->entries != NULL && recent->last_of_partition != NULL)
+        return 0;
+    recent_deinit(recent);
+    return -ENOMEM;
 }
 
 uint64_t recent_push(struct recent *recent, struct record *record, struct topic *topic)
@@ -56,6 +62,10 @@ uint64_t recent_push(struct recent *recent, struct record *record, struct topic 
         .next = topic->is_cached ? 0 : RECENT_UNKNOWN,
     };
     recent->bytes += bytes;
+    uint64_t *last = &recent->last_of_partition[record->partition];
+    if (*last >= recent->first)
+        entry_at(recent, *last)->next_of_partition = position;
+    *last = position;
     if (topic->is_cached) {
         if (topic->recent_last >= recent->first)
             entry_at(recent, topic->recent_last)->next = position;

@@ -1,6 +1,6 @@
 /*
  * The hand-overs that a shard had last, for sessions that are just behind: a bounded ring of
- * references, chained by topic. Positions count from 1 and are never reused.
+ * references, chained by topic and by partition. Positions count from 1 and are never reused.
  *
  * Owner and thread: one shard's hub.
  */
@@ -21,6 +21,7 @@ struct topic;
 struct recent_entry {
     struct record *record;
     uint64_t next; /* position of the next one on the same topic; 0: none yet; RECENT_UNKNOWN */
+    uint64_t next_of_partition; /* 0: none yet */
 };
 
 struct recent {
@@ -31,9 +32,11 @@ struct recent {
     uint64_t first; /* oldest position that is there */
     uint64_t next;  /* position of the next hand-over */
     uint64_t bytes;
+    uint64_t *last_of_partition; /* positions, 0: none */
 };
 
-int recent_init(struct recent *recent, struct heap *heap, uint32_t entries_max, uint32_t bytes_max);
+int recent_init(struct recent *recent, struct heap *heap, uint32_t entries_max, uint32_t bytes_max,
+                uint16_t partition_count);
 void recent_deinit(struct recent *recent);
 
 /* Adds a hand-over with a sequence; takes a reference of its own. Result: its position. */
