@@ -72,7 +72,7 @@ struct ring_receive {
     void *buffer;
     uint32_t bytes_max;
     int32_t result; /* answer: bytes; 0: end of stream; -EAGAIN: nothing there; -errno */
-    bool has_more;  /* answer: the socket is known to hold more */
+    bool has_more;  /* answer: the socket is known to hold more: bytes, its end or an error */
 };
 
 struct ring_send {

@@ -6,6 +6,7 @@
 #include "ring_uring_internal.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -586,10 +587,23 @@ static void on_poll(struct ring *ring, const struct io_uring_cqe *completion,
         if (!is_write && (slot->flags & SLOT_READ_PERSISTENT))
             ring_watch_readable(ring, socket);
     }
+    /* SOCK_NONEMPTY does not tell of a reset behind the last bytes; one poll may tell of both. */
+    bool is_end = completion->res > 0 && (completion->res & (POLLERR | POLLHUP | POLLRDHUP)) != 0;
+    slot->has_ended |= is_end && !is_write;
     if (slot->flags & queued)
         return;
     slot->flags |= queued;
     ring_queue_event(ring, is_write ? RING_WRITABLE : RING_READABLE)->socket = socket;
+}
+
+static void on_received(struct ring *ring, struct ring_receive *request, int32_t result,
+                        uint32_t flags)
+{
+    const struct ring_slot *slot = ring_slot_of(ring, request->socket.slot);
+    bool has_bytes = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+    request->result = result;
+    request->has_more = result > 0 && (has_bytes || slot->has_ended);
+    ring->undecided--;
 }
 
 static void on_connect(struct ring *ring, struct ring_socket socket, int32_t result)
@@ -681,10 +695,7 @@ static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cq
         on_poll(ring, completion, socket, true);
         break;
     case RING_OP_RECEIVE:
-        ring->receives[data].result = result;
-        ring->receives[data].has_more =
-            result > 0 && (completion->flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
-        ring->undecided--;
+        on_received(ring, &ring->receives[data], result, completion->flags);
         break;
     case RING_OP_SEND:
         ring->sends[data].result = result;

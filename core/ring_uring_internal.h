@@ -64,7 +64,8 @@ struct ring_slot {
     uint32_t generation; /* 24 bits are compared */
     int32_t fd;          /* plain mode; while free: the next free slot of this ring, -1: none */
     uint8_t flags;
-    uint8_t watch; /* changes when a watch ends before it has told */
+    uint8_t watch;  /* changes when a watch ends before it has told */
+    bool has_ended; /* the peer has ended or reset: there is more to receive than its bytes */
 };
 
 struct bank_ring {

@@ -42,6 +42,7 @@ struct ring_socket ring_slot_open(struct ring *ring, uint32_t index, int32_t res
     ps_assert(!(slot->flags & SLOT_OPEN));
     slot->fd = result;
     slot->flags = SLOT_OPEN;
+    slot->has_ended = false;
     ring->counters.sockets++;
     return (struct ring_socket){
         .slot = index * ring->sockets_per_ring + local,
