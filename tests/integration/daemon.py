@@ -2,6 +2,7 @@
 directory, awaited until event=ready, stopped by SIGTERM. Stopping fails the test when the exit status
 is not 0 or when a sanitizer reported something. Every wait has a bound; nothing here sleeps."""
 
+import os
 import re
 import shutil
 import signal
@@ -16,19 +17,25 @@ SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime 
 
 
 class Daemon:
-    """One gateway process. `settings` are KEY=VALUE texts for --set."""
+    """One gateway process. `settings` are KEY=VALUE texts for --set; those in capitals are for its
+    environment instead."""
 
     def __init__(self, program, shards, settings=(), arguments=()):
         self.directory = tempfile.mkdtemp(prefix="penstock-test-")
         words = [program, "--listen", "127.0.0.1:0", "--data-dir", self.directory]
         words += ["--shards", str(shards)]
+        environment = dict(os.environ)
         for setting in ("admin.listen=127.0.0.1:0", *settings):
-            words += ["--set", setting]
+            name, value = setting.split("=", 1)
+            if name.isupper():
+                environment[name] = value
+            else:
+                words += ["--set", setting]
         self.lines = []
         self.change = threading.Condition()
         self.process = subprocess.Popen(
             words + list(arguments), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            errors="replace")
+            errors="replace", env=environment)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
         try:
