@@ -122,6 +122,7 @@ static void flush_mail(struct shard *shard)
 bool shard_turn(struct shard *shard, bool may_sleep)
 {
     int count = wait_for_events(shard, may_sleep);
+    ps_assert(count >= 0); /* a ring that cannot wait has lost completions: a loop would spin */
     shard->counters.turns++;
     shard->now_ns = ring_now_ns(shard->ring);
     shard->wall_ms = ring_wall_ms(shard->ring);
