@@ -121,6 +121,17 @@ void *pool_get(const struct pool *pool, struct pool_handle handle)
     return object_at(pool, handle.index);
 }
 
+uint32_t pool_index_count(const struct pool *pool)
+{
+    return pool->segment_count * POOL_SEGMENT_OBJECTS;
+}
+
+void *pool_peek(const struct pool *pool, uint32_t index)
+{
+    ps_assert(index < pool_index_count(pool));
+    return slot_at(pool, index)->generation % 2 == 1 ? object_at(pool, index) : NULL;
+}
+
 uint32_t pool_generation(const struct pool *pool, uint32_t index)
 {
     return slot_at(pool, index)->generation;

@@ -46,6 +46,11 @@ void pool_release(struct pool *pool, uint32_t index);
 /* The acquired object at `index`. */
 void *pool_at(const struct pool *pool, uint32_t index);
 
+/* For walking the pool a piece at a time: how many indexes there are, and the object at one of
+ * them, or NULL when nothing is acquired there. */
+uint32_t pool_index_count(const struct pool *pool);
+void *pool_peek(const struct pool *pool, uint32_t index);
+
 /* The object of a handle, or NULL when it was released since. */
 void *pool_get(const struct pool *pool, struct pool_handle handle);
 

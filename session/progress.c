@@ -32,8 +32,10 @@ struct progress_slot {
 struct progress {
     uint64_t number; /* of the last snapshot */
     uint64_t due_ns;
-    uint64_t *floors; /* of the last snapshot */
-    uint32_t first;   /* sessions that were noted: index + 1 */
+    uint64_t *floors;    /* of the last snapshot */
+    uint32_t first;      /* sessions that were noted: index + 1 */
+    uint32_t renew_next; /* session that is looked at next for renewal */
+    uint64_t renew_credit;
     struct progress_slot slots[PROGRESS_SLOTS];
 };
 
@@ -222,6 +224,25 @@ static void write_slot(struct hub *hub, uint32_t index, struct slot_writer *out)
     slot->had_sessions = slot->sessions != 0;
 }
 
+/* What attached sessions have in the store is written again before its slack is used up: a few
+ * sessions at each snapshot, so that all have their turn in half the slack. */
+static void renew(struct hub *hub)
+{
+    struct progress *progress = hub->progress;
+    uint64_t slack_ms = session_store_attached_ms(hub) - hub->limits->session_expiry_ms;
+    uint64_t snapshots = ps_max_u64(1, slack_ms / 2 / PROGRESS_MS);
+    uint32_t indexes = pool_index_count(&hub->session_pool);
+    progress->renew_credit += indexes;
+    for (; progress->renew_credit >= snapshots && indexes != 0;
+         progress->renew_credit -= snapshots) {
+        if (progress->renew_next >= indexes)
+            progress->renew_next = 0;
+        struct session *session = pool_peek(&hub->session_pool, progress->renew_next++);
+        if (session != NULL && session->state == SESSION_ATTACHED && session->stored != NULL)
+            session_store_renew(hub, session);
+    }
+}
+
 void progress_step(struct hub *hub)
 {
     struct progress *progress = hub->progress;
@@ -241,6 +262,7 @@ void progress_step(struct hub *hub)
         progress->slots[i].bytes = 0;
         progress->slots[i].sessions = 0;
     }
+    renew(hub);
     gather(hub);
     struct slot_writer writers[PROGRESS_SLOTS] = {0};
     for (uint32_t i = 0; i < PROGRESS_SLOTS; i++) {

@@ -333,6 +333,12 @@ void session_store_attach(struct hub *hub, struct session *session, session_stor
     write_all(hub, session, true, session_store_attached_ms(hub), on_done, NULL);
 }
 
+void session_store_renew(struct hub *hub, struct session *session)
+{
+    name_line(hub, session);
+    write_all(hub, session, true, session_store_attached_ms(hub), NULL, NULL);
+}
+
 void session_store_write_filters(struct hub *hub, struct session *session,
                                  session_store_done *on_done, void *context)
 {

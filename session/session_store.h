@@ -74,6 +74,9 @@ void session_store_write_filters(struct hub *hub, struct session *session,
  * on the checkpoint line tells how far it is. */
 void session_store_attach(struct hub *hub, struct session *session, session_store_done *on_done);
 
+/* Writes everything of an attached session again, so that the store keeps it. */
+void session_store_renew(struct hub *hub, struct session *session);
+
 /* Writes the own record of an attached session as it is now. */
 void session_store_write_own(struct hub *hub, struct session *session, session_store_done *on_done);
 
