@@ -23,6 +23,7 @@ struct micro_case {
     uint64_t size;
 };
 
+extern const struct micro_case micro_broker_cases[];
 extern const struct micro_case micro_mailbox_cases[];
 extern const struct micro_case micro_memory_cases[];
 extern const struct micro_case micro_message_cases[];

@@ -400,24 +400,34 @@ static bool is_as_expected(struct memory_store *store, const struct broker_commi
     return true;
 }
 
-/* True when the commit makes nothing larger, or there is room, perhaps by forgetting deletions. */
+/* Bytes of the entries that a commit replaces. */
+static uint64_t replaced_bytes(struct memory_store *store, const struct broker_commit *commit,
+                               struct memory_entry *const *made)
+{
+    uint64_t bytes = 0;
+    for (uint32_t index = 0; index < commit->count; index++) {
+        const struct memory_entry *entry =
+            made[index] != NULL ? memory_keys_find(&store->keys, commit->writes[index].key) : NULL;
+        bytes += entry != NULL ? memory_entry_bytes(entry) : 0;
+    }
+    return bytes;
+}
+
+/* True when there is room, perhaps by forgetting deletions, or when the commit takes none. */
 static bool make_room(struct memory_store *store, const struct broker_commit *commit,
                       struct memory_entry *const *made, struct gone *gone)
 {
     struct memory_keys *keys = &store->keys;
+    uint64_t bytes_max = store->config.key_bytes_max;
     uint64_t added = 0;
-    uint64_t replaced = 0;
-    for (uint32_t index = 0; index < commit->count; index++) {
-        if (made[index] == NULL)
-            continue;
-        added += memory_entry_bytes(made[index]);
-        const struct memory_entry *entry = memory_keys_find(keys, commit->writes[index].key);
-        replaced += entry != NULL ? memory_entry_bytes(entry) : 0;
-    }
+    for (uint32_t index = 0; index < commit->count; index++)
+        added += made[index] != NULL ? memory_entry_bytes(made[index]) : 0;
+    if (ps_likely(keys->bytes + added <= bytes_max))
+        return true;
+    uint64_t replaced = replaced_bytes(store, commit, made);
     if (added <= replaced)
         return true;
-    uint64_t bytes_max = store->config.key_bytes_max;
-    uint64_t told = keys->bytes + added - replaced > bytes_max ? told_to_all(store) : 0;
+    uint64_t told = told_to_all(store);
     for (uint32_t forgotten = 0; keys->bytes + added - replaced > bytes_max; forgotten++) {
         struct memory_entry *entry =
             forgotten < FORGOTTEN_MAX ? memory_keys_forget_deletion(keys, told) : NULL;
