@@ -41,6 +41,8 @@ struct broker_counters {
     uint64_t kind_count; /* now; keys that begin with the byte that the driver was told to count */
     uint64_t kind_expired; /* of these, removed at the end of their time to live */
     uint64_t queue_full;   /* -EAGAIN answers */
+    uint64_t full_commits; /* BROKER_FULL answers */
+    uint64_t early_ids;    /* deduplication ids forgotten before their time, by number */
 };
 
 /* What gateway.c gives to a driver's create function, for each shard's handle. */

@@ -242,6 +242,7 @@ static void run_request(struct memory_handle *handle, struct broker_request *req
     case BROKER_REQUEST_COMMIT: {
         struct broker_commit *commit = ps_container_of(request, struct broker_commit, request);
         memory_store_commit(store, &handle->broker.options, commit, handle->wall_ms);
+        handle->broker.counters.full_commits += commit->status == BROKER_FULL;
         work += 2 * commit->count * WORK_PER_KEY;
         break;
     }

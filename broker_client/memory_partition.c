@@ -143,7 +143,8 @@ static struct broker_result commit_once(struct memory_handle *handle,
         record_release(heap_of(handle), record);
         return (struct broker_result){BROKER_UNKNOWN, 0};
     }
-    memory_window_add(window, record->deduplication_id, record->sequence, handle->now_s);
+    handle->broker.counters.early_ids +=
+        memory_window_add(window, record->deduplication_id, record->sequence, handle->now_s);
     return (struct broker_result){BROKER_OK, record->sequence};
 }
 

@@ -109,13 +109,14 @@ int memory_window_reserve(struct memory_window *window)
     return count == window->capacity && count < window->count_max ? grow(window) : 0;
 }
 
-void memory_window_add(struct memory_window *window, struct record_id id, uint64_t sequence,
+bool memory_window_add(struct memory_window *window, struct record_id id, uint64_t sequence,
                        uint32_t now_s)
 {
-    if (count_of(window) >= ps_min_u32(window->count_max, window->capacity))
-        window->first++;
+    bool is_full = count_of(window) >= ps_min_u32(window->count_max, window->capacity);
+    window->first += is_full;
     uint32_t number = window->next++;
     *id_at(window, number) =
         (struct memory_window_id){.id = id, .sequence = sequence, .added_s = now_s};
     link_newest(window, number);
+    return is_full;
 }

@@ -8,6 +8,7 @@
 #ifndef PENSTOCK_BROKER_CLIENT_MEMORY_WINDOW_INTERNAL_H
 #define PENSTOCK_BROKER_CLIENT_MEMORY_WINDOW_INTERNAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "broker_client/record.h"
@@ -47,8 +48,8 @@ uint64_t memory_window_find(const struct memory_window *window, struct record_id
 /* Makes room for one more id, so that memory_window_add cannot fail. 0 or -ENOMEM. */
 int memory_window_reserve(struct memory_window *window);
 
-/* The oldest one leaves when there are count_max. */
-void memory_window_add(struct memory_window *window, struct record_id id, uint64_t sequence,
+/* The oldest one leaves when there are count_max; the result says so. */
+bool memory_window_add(struct memory_window *window, struct record_id id, uint64_t sequence,
                        uint32_t now_s);
 
 #endif

@@ -528,6 +528,7 @@ static void a_full_store_refuses_new_entries_and_nothing_else(void **state)
     for (uint32_t index = 0; index < 20; index++)
         add_write(&commit, &letters[index], value);
     commit_as(contract, &commit, BROKER_FULL);
+    assert_int_equal(broker_counters(contract->brokers[0])->full_commits, 2);
     assert_value(contract, "small", NULL);
     delete_key(contract, "key 2");
     delete_key(contract, "key 3");

@@ -47,7 +47,9 @@ static struct record_id id_of(uint64_t number)
 static void add(struct fixture *fixture, uint64_t number, uint32_t now_s)
 {
     assert_int_equal(memory_window_reserve(&fixture->window), 0);
-    memory_window_add(&fixture->window, id_of(number), number + 1000, now_s);
+    uint32_t count = fixture->window.next - fixture->window.first;
+    bool is_one_less = memory_window_add(&fixture->window, id_of(number), number + 1000, now_s);
+    assert_int_equal(is_one_less, count == fixture->window.count_max);
 }
 
 static bool is_known(const struct fixture *fixture, uint64_t number)
