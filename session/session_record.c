@@ -18,7 +18,7 @@ enum {
     OWN_ATTACHED = 1,
     PROGRESS_FIXED_BYTES = 16 + 8 + 2 + 2,
     POSITION_BYTES = 2 + 8,
-    IN_FLIGHT_BYTES = 2 + 2 + 1 + 1 + 8,
+    IN_FLIGHT_BYTES = 2 + 2 + 1 + 1 + 4 + 8,
     INBOUND_BYTES = 2 + 8,
     BLOCK_FIXED_BYTES = 1 + 2 + 2,
     FILTER_FIXED_BYTES = 1 + 1 + 1 + 2
@@ -55,32 +55,21 @@ size_t session_record_own_bytes(const struct hub *hub, const struct session *ses
     return OWN_FIXED_BYTES + hub->partition_count * sizeof(uint64_t) + unfinished_bytes(session);
 }
 
-/* Writes entries in the order in which they were sent: the smallest order above the last one, each
- * time. */
+/* In no particular order: each says how long ago it was sent, in sendings. */
 static void encode_in_flight(const struct session *session, struct wire_writer *writer)
 {
-    uint32_t count = in_flight_count(session);
-    wire_write_u16(writer, (uint16_t)count);
+    wire_write_u16(writer, (uint16_t)in_flight_count(session));
     const struct window *window = session->window;
-    uint32_t last_age = UINT32_MAX;
-    for (uint32_t written = 0; written < count; written++) {
-        const struct window_entry *oldest = NULL;
-        uint32_t oldest_age = 0;
-        for (uint32_t i = 0; i < window->capacity; i++) {
-            const struct window_entry *entry = &window->entries[i];
-            uint32_t age = window->next_order - entry->order;
-            if (is_stored_entry(entry) && age < last_age && age > oldest_age) {
-                oldest = entry;
-                oldest_age = age;
-            }
-        }
-        ps_assert(oldest != NULL);
-        last_age = oldest_age;
-        wire_write_u16(writer, oldest->packet_id);
-        wire_write_u16(writer, oldest->partition);
-        wire_write_u8(writer, oldest->state);
-        wire_write_u8(writer, oldest->qos);
-        wire_write_u64(writer, oldest->sequence);
+    for (uint32_t i = 0; window != NULL && i < window->capacity; i++) {
+        const struct window_entry *entry = &window->entries[i];
+        if (!is_stored_entry(entry))
+            continue;
+        wire_write_u16(writer, entry->packet_id);
+        wire_write_u16(writer, entry->partition);
+        wire_write_u8(writer, entry->state);
+        wire_write_u8(writer, entry->qos);
+        wire_write_u32(writer, window->next_order - entry->order);
+        wire_write_u64(writer, entry->sequence);
     }
 }
 
@@ -135,6 +124,7 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
         uint16_t partition = wire_read_u16(reader);
         uint8_t state = wire_read_u8(reader);
         uint8_t qos = wire_read_u8(reader);
+        uint32_t age = wire_read_u32(reader);
         uint64_t sequence = wire_read_u64(reader);
         bool is_in_flight = (state == WINDOW_PUBLISHED && (qos == 1 || qos == 2)) ||
                             (state == WINDOW_RELEASED && qos == 2);
@@ -151,8 +141,11 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
         entry->state = state;
         entry->qos = qos;
         entry->sequence = sequence;
+        entry->order = 0 - age;
         hub->counters.in_flight++;
     }
+    if (session->window != NULL)
+        session->window->next_order = 0; /* younger than all of them */
     return 0;
 }
 

@@ -46,6 +46,7 @@ static size_t write_own(unsigned char *out, size_t bytes, const struct flight *f
         wire_write_u16(&writer, flights[i].partition);
         wire_write_u8(&writer, flights[i].state);
         wire_write_u8(&writer, flights[i].qos);
+        wire_write_u32(&writer, flight_count - i);
         wire_write_u64(&writer, 1000 + i);
     }
     wire_write_u32(&writer, inbound_count);
