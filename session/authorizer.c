@@ -76,6 +76,16 @@ void authorizer_check(struct hub *hub, struct connection *connection,
         on_done(context, code);
 }
 
+/* Ends a job that came back, and says what became of it. */
+static void finish(struct hub *hub, struct password_job *job, enum mqtt_connack_code code)
+{
+    authorizer_done *on_done = job->on_done;
+    void *context = job->context;
+    explicit_bzero(job->text, job->user_bytes + job->password_bytes);
+    heap_free(hub->heap, job);
+    on_done(context, code);
+}
+
 void authorizer_step(struct hub *hub)
 {
     struct authorizer *authorizer = hub->authorizer;
@@ -84,11 +94,17 @@ void authorizer_step(struct hub *hub)
     struct helper_job *done = NULL;
     while ((done = helper_take(authorizer->port)) != NULL) {
         struct password_job *job = done->context;
-        authorizer_done *on_done = job->on_done;
-        void *context = job->context;
-        bool is_right = job->is_right;
-        explicit_bzero(job->text, job->user_bytes + job->password_bytes);
-        heap_free(hub->heap, job);
-        on_done(context, is_right ? MQTT_CONNACK_ACCEPTED : MQTT_CONNACK_BAD_USER_NAME_OR_PASSWORD);
+        finish(hub, job,
+               job->is_right ? MQTT_CONNACK_ACCEPTED : MQTT_CONNACK_BAD_USER_NAME_OR_PASSWORD);
     }
+}
+
+void authorizer_stop(struct hub *hub)
+{
+    struct authorizer *authorizer = hub->authorizer;
+    if (authorizer == NULL || authorizer->port == NULL)
+        return;
+    struct helper_job *done = NULL;
+    while ((done = helper_take(authorizer->port)) != NULL)
+        finish(hub, done->context, MQTT_CONNACK_UNAVAILABLE);
 }

@@ -33,4 +33,7 @@ void authorizer_check(struct hub *hub, struct connection *connection,
 /* Takes the helper's results; a step of the turn. */
 void authorizer_step(struct hub *hub);
 
+/* Refuses who still waits. The helper has been stopped, the hub not yet destroyed. */
+void authorizer_stop(struct hub *hub);
+
 #endif

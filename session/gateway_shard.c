@@ -87,6 +87,8 @@ int gateway_shard_create(struct gateway_shard *own, const struct gateway_common 
 
 void gateway_shard_end_hub(struct gateway_shard *own)
 {
+    if (own->hub != NULL)
+        authorizer_stop(own->hub);
     hub_destroy(own->hub);
     own->hub = NULL;
 }
