@@ -318,7 +318,7 @@ def clean_takeover_discards_the_session_of_the_older_connection(gateway):
     assert gateway.before_probe(second) == []
 
 
-@normative("MQTT-3.1.4-2")
+@normative("MQTT-3.1.4-2", settings=("session.takeovers_max=0",))
 def a_chain_of_takeovers_leaves_the_last(gateway):
     clients = [gateway.client(clean=False) for _ in range(20)]
     last = clients.pop()
@@ -329,7 +329,7 @@ def a_chain_of_takeovers_leaves_the_last(gateway):
     assert last.next_message().payload == b"message"
 
 
-@normative("MQTT-3.1.4-2")
+@normative("MQTT-3.1.4-2", settings=("session.takeovers_max=0",))
 def of_many_connections_at_once_one_remains(gateway):
     clients = [gateway.socket() for _ in range(20)]
     for client in clients:

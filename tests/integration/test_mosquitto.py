@@ -34,7 +34,7 @@ def publish(gateway, *options, **more):
 class Subscriber:
     """A mosquitto_sub that is subscribed when this is made."""
 
-    def __init__(self, gateway, *options, acknowledgements=1):
+    def __init__(self, gateway, *options):
         line_buffered = ["stdbuf", "-oL"]
         self.process = subprocess.Popen(
             line_buffered + words(gateway, "mosquitto_sub", "-d", "-F", FORMAT, *options),
@@ -42,9 +42,10 @@ class Subscriber:
         gateway.clients.append(self)
         self.lines = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        for _ in range(acknowledgements):
-            while "Subscribed (mid" not in self._next():
-                pass
+        self.early = []  # a resumed session's messages come before SUBACK
+        while not (line := self._next()).startswith("Subscribed (mid"):
+            if line.startswith("MSG "):
+                self.early.append(line)
 
     def _read(self):
         for line in self.process.stdout:
@@ -58,8 +59,9 @@ class Subscriber:
 
     def next(self):
         """The next message: topic, QoS, RETAIN, payload."""
-        while not (line := self._next()).startswith("MSG "):
-            pass
+        line = self.early.pop(0) if self.early else self._next()
+        while not line.startswith("MSG "):
+            line = self._next()
         topic, qos, retain, payload = line[4:].split("|", 3)
         return topic, int(qos), int(retain), payload
 
