@@ -254,20 +254,12 @@ static void identify(struct session *session, struct record *record, uint16_t pa
     };
 }
 
-/* A repeated QoS 2 PUBLISH: its PUBREC is due when the first one's is; a first one that still waits
- * will answer for both. */
+/* A repeated QoS 2 PUBLISH: its PUBREC is due when the first one's is. That stands before it in the
+ * queue if it still waits, mute if it came on an older connection, and holds it up until then. */
 static void repeat_answer(struct hub *hub, struct session *session, uint16_t packet_id)
 {
-    struct inbound *inbound = session->inbound;
     hub->counters.duplicates++;
-    for (uint32_t i = 0; i < inbound->count; i++) {
-        struct inbound_answer *answer = answer_at(inbound, inbound->first + i);
-        if (answer->qos == 2 && answer->packet_id == packet_id) {
-            answer->is_mute = false;
-            return;
-        }
-    }
-    queue_answer(inbound, packet_id, 2, INBOUND_DUE);
+    queue_answer(session->inbound, packet_id, 2, INBOUND_DUE);
     send_due(hub, session);
 }
 

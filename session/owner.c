@@ -16,6 +16,7 @@ enum { CHANNEL_BYTES_MAX = 1 << 20, POSITION_TICKS = 1000 / SHARD_TICK_MS };
 struct owner_waiting {
     struct owner_waiting *next;
     struct record *record;
+    uint32_t behind; /* its partition's held_for when it came */
 };
 
 struct owner_partition *owner_partition(struct owner *owner, uint16_t partition)
@@ -193,15 +194,9 @@ void owner_hand_over(struct owner *owner, struct owner_partition *partition, str
     }
 }
 
-/* Whether a QoS 0 record must stay behind one of its topic that waits or is being appended. */
-static bool is_held_back(struct owner *owner, const struct owner_partition *partition)
-{
-    (void)owner;
-    return partition->retained_at_most_once != 0;
-}
-
 /* Takes over the record. */
-static void hold_back(struct owner *owner, struct record *record)
+static void hold_back(struct owner *owner, const struct owner_partition *partition,
+                      struct record *record)
 {
     struct heap *heap = owner->hub->heap;
     struct owner_waiting *waiting =
@@ -211,7 +206,7 @@ static void hold_back(struct owner *owner, struct record *record)
         record_release(heap, record);
         return;
     }
-    *waiting = (struct owner_waiting){.record = record};
+    *waiting = (struct owner_waiting){.record = record, .behind = partition->held_for};
     if (owner->waiting_last == NULL)
         owner->waiting_first = waiting;
     else
@@ -220,40 +215,48 @@ static void hold_back(struct owner *owner, struct record *record)
     owner->waiting_count++;
 }
 
-/* Lets go of what waited for this partition. */
+/* To the other gateways and to this one's shards. Takes over the record. */
+static void relay(struct owner *owner, struct owner_partition *partition, struct record *record)
+{
+    struct hub *hub = owner->hub;
+    hub->counters.relayed++;
+    broker_relay(hub->broker, partition->partition, &record, 1);
+    owner_hand_over(owner, partition, record);
+    record_release(hub->heap, record);
+}
+
+/* A QoS 0 retained record was handed over, or refused: what waits behind it and behind no later one
+ * goes. */
 static void release_waiting(struct owner *owner, struct owner_partition *partition)
 {
-    struct owner_waiting *waiting = owner->waiting_first;
-    owner->waiting_first = NULL;
-    owner->waiting_last = NULL;
-    owner->waiting_count = 0;
-    while (waiting != NULL) {
-        struct owner_waiting *next = waiting->next;
-        struct record *record = waiting->record;
-        heap_free(owner->hub->heap, waiting);
-        if (record->partition == partition->partition) {
-            owner_hand_over(owner, partition, record);
-            record_release(owner->hub->heap, record);
-        } else {
-            hold_back(owner, record);
+    partition->held_done++;
+    struct owner_waiting **link = &owner->waiting_first;
+    struct owner_waiting *last = NULL;
+    while (*link != NULL) {
+        struct owner_waiting *waiting = *link;
+        bool is_free = waiting->record->partition == partition->partition &&
+                       (int32_t)(partition->held_done - waiting->behind) >= 0;
+        if (!is_free) {
+            last = waiting;
+            link = &waiting->next;
+            continue;
         }
-        waiting = next;
+        *link = waiting->next;
+        owner->waiting_count--;
+        relay(owner, partition, waiting->record);
+        heap_free(owner->hub->heap, waiting);
     }
+    owner->waiting_last = last;
 }
 
 /* QoS 0: no log, no answer. Takes over the record. */
 static void publish_at_most_once(struct owner *owner, struct owner_partition *partition,
                                  struct record *record)
 {
-    struct hub *hub = owner->hub;
-    if (is_held_back(owner, partition)) {
-        hold_back(owner, record);
-        return;
-    }
-    hub->counters.relayed++;
-    broker_relay(hub->broker, partition->partition, &record, 1);
-    owner_hand_over(owner, partition, record);
-    record_release(hub->heap, record);
+    if (partition->held_done != partition->held_for)
+        hold_back(owner, partition, record);
+    else
+        relay(owner, partition, record);
 }
 
 static void submit(struct owner *owner, struct owner_append *append)
@@ -329,7 +332,7 @@ bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_ma
     if (append == NULL)
         return false;
     if (record_qos(record) == 0)
-        partition->retained_at_most_once++;
+        partition->held_for++;
     uint32_t index = append->append.count++;
     append->append.records[index] = record;
     append->publishers[index].session = mail->session;
@@ -375,8 +378,7 @@ static uint16_t settle(struct owner *owner, struct owner_append *append)
             hub->counters.duplicates++;
         else
             hub->counters.rejected[HUB_REJECT_BROKER]++;
-        if (record_qos(record) == 0 && status != BROKER_OK &&
-            --partition->retained_at_most_once == 0)
+        if (record_qos(record) == 0 && status != BROKER_OK)
             release_waiting(owner, partition);
         if (status != BROKER_REFUSED && append->append.results[i].sequence > partition->committed)
             partition->committed = append->append.results[i].sequence;
@@ -413,8 +415,8 @@ static void on_record(struct owner *owner, struct owner_partition *partition, st
         owner_hand_over(owner, partition, record);
     if (record->sequence != 0)
         partition->handed_over = record->sequence;
-    if (record_qos(record) == 0 && record->sequence != 0 && partition->retained_at_most_once != 0 &&
-        --partition->retained_at_most_once == 0)
+    if (record_qos(record) == 0 && record->sequence != 0 &&
+        partition->held_done != partition->held_for)
         release_waiting(owner, partition);
 }
 

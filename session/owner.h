@@ -52,7 +52,8 @@ struct owner_partition {
     uint64_t late_shards;         /* bit per shard */
     struct owner_append *filling; /* gathers this turn's records */
     struct broker_pull *channel;
-    uint32_t retained_at_most_once; /* QoS 0 retained records in progress */
+    uint32_t held_for;  /* QoS 0 retained records that were taken in; runs freely */
+    uint32_t held_done; /* of these, handed over or refused */
     uint16_t partition;
     bool is_pulling;
 };

@@ -247,8 +247,10 @@ uint32_t model_subscribe(struct model *model, uint32_t life_number, uint32_t fil
         entry->last_subscribed_at = model->clock;
         return (uint32_t)(entry - life->entries);
     }
-    if (entry != NULL)
+    if (entry != NULL) {
         entry->ended_at = model->clock;
+        entry->ended_on = life->resumes;
+    }
     life->entries =
         grown(life->entries, life->entry_count, &life->entries_max, sizeof(struct model_entry));
     life->entries[life->entry_count] = (struct model_entry){
@@ -280,11 +282,13 @@ void model_suback(struct model *model, uint32_t life_number, uint32_t entry_numb
     if (entry->suback_at == 0)
         entry->suback_at = model->clock;
     entry->last_suback_at = model->clock;
-    /* What it took the place of is gone by now. */
+    /* What it took the place of is gone by now, if what ended that came before it on this very
+     * connection. */
     for (uint32_t i = 0; i < life->entry_count; i++) {
         struct model_entry *older = &life->entries[i];
         if (older != entry && older->filter == entry->filter && older->ended_at != 0 &&
-            older->unsuback_at == 0 && older->ended_at <= entry->subscribed_at)
+            older->unsuback_at == 0 && older->ended_at <= entry->subscribed_at &&
+            older->ended_on == life->resumes)
             older->unsuback_at = model->clock;
     }
 }
@@ -293,8 +297,10 @@ void model_unsubscribe(struct model *model, uint32_t life, uint32_t filter)
 {
     struct model_entry *entry = find_entry(&model->lives[life], filter);
     model->clock++;
-    if (entry != NULL)
+    if (entry != NULL) {
         entry->ended_at = model->clock;
+        entry->ended_on = model->lives[life].resumes;
+    }
 }
 
 void model_unsuback(struct model *model, uint32_t life_number, uint32_t filter, uint64_t asked_at)

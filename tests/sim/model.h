@@ -53,6 +53,8 @@ struct model_entry {
     uint64_t last_suback_at;
     uint64_t ended_at;    /* UNSUBSCRIBE, or the SUBSCRIBE that took its place, was sent */
     uint64_t unsuback_at; /* or the SUBACK of what took its place */
+    uint32_t ended_on;    /* connection (resumes of the life) that the end was sent on: it may never
+                             have arrived if another one followed */
     uint8_t qos_low;      /* granted, over the entry's time */
     uint8_t qos_high;
 };
