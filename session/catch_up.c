@@ -78,6 +78,15 @@ enum catch_up_verdict catch_up_admit(struct hub *hub, struct session *session,
     return CATCH_UP_LIVE;
 }
 
+/* What is held up by unsent bytes alone has no acknowledgement to wait for. */
+static void wait_for_drain(struct hub *hub, const struct session *session)
+{
+    if (session->state == SESSION_ATTACHED && session->connection->state == CONNECTION_OPEN &&
+        window_count(session->window) < hub->limits->window_max &&
+        connection_unsent_bytes(hub->net, session->connection) != 0)
+        connection_notify_drained(hub->net, session->connection);
+}
+
 void catch_up_turn_late(struct hub *hub, struct session *session, const struct record *record,
                         uint64_t position)
 {
@@ -87,6 +96,7 @@ void catch_up_turn_late(struct hub *hub, struct session *session, const struct r
             connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
         return;
     }
+    wait_for_drain(hub, session);
     if (position == 0)
         return;
     cursor->state = CURSOR_NEAR;
@@ -279,6 +289,7 @@ static bool run_session(struct hub *hub, struct session *session)
         has_more |= outcome == OUTCOME_MORE;
         if (outcome == OUTCOME_FULL) {
             rotate(session, cursor);
+            wait_for_drain(hub, session);
             break;
         }
     }
