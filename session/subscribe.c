@@ -174,11 +174,12 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
     bool is_durable = session->stored != NULL && !session_is_clean(session);
     if (subscription != NULL) {
         /* The older start stays, but for one that granted only QoS 0 until now; it goes on at that
-         * until the new start. */
+         * until the new start, if its own is past: what lies before that was never its. */
         if (subscription->qos == 0 && wanted->qos != 0) {
+            if (subscription->starts == NULL)
+                subscription->flags |= SUBSCRIPTION_RAISED;
             starts_release(hub, subscription->starts);
             subscription->starts = job->starts;
-            subscription->flags |= SUBSCRIPTION_RAISED;
             job->starts->references++;
         }
         subscription->qos = wanted->qos;

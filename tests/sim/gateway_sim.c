@@ -3,9 +3,16 @@
  */
 #include "sim/gateway_sim.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "core/base.h"
 #include "core/ring.h"
 #include "net/address.h"
+#include "session/catch_up.h"
+#include "session/filter.h"
+#include "session/session.h"
+#include "session/window.h"
 
 enum { SOCKETS_MAX = 2048 };
 
@@ -129,6 +136,45 @@ bool gateway_sim_is_idle(const struct gateway_sim *gateway)
             return false;
     }
     return true;
+}
+
+static void print_subscriptions(const struct hub *hub, const struct session *session)
+{
+    const struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        fprintf(stderr, "    %.*s qos %u flags %u", (int)subscription->filter->bytes,
+                subscription->filter->text, subscription->qos, subscription->flags);
+        for (uint32_t p = 0; subscription->starts != NULL && p < hub->partition_count; p++)
+            fprintf(stderr, " %" PRId64, (int64_t)subscription->starts->from[p]);
+        fprintf(stderr, "\n");
+    }
+}
+
+void gateway_sim_print_session(const struct gateway_sim *gateway, const char *client_id)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        const struct hub *hub = gateway->hubs[i];
+        const struct session *session = session_find(hub, client_id, (uint32_t)strlen(client_id));
+        if (session == NULL)
+            continue;
+        fprintf(stderr,
+                "  shard %u: state %u flags %u, resend %d, retained %d, reads %u, waiters %u, late "
+                "list %u, late partitions %u\n",
+                i, session->state, session->flags, session->resend != NULL,
+                session->retained != NULL, hub->read_count, hub->read_waiters, hub->late_first,
+                hub->late_partitions);
+        print_subscriptions(hub, session);
+        for (const struct cursor *at = session->cursors; at != NULL; at = at->next)
+            fprintf(stderr,
+                    "    cursor: partition %u sequence %" PRIu64 " state %u floor %" PRIu64 "\n",
+                    at->partition, at->sequence, at->state, hub->floors[at->partition]);
+        for (uint32_t k = 0; session->window != NULL && k < session->window->capacity; k++) {
+            const struct window_entry *entry = &session->window->entries[k];
+            if (entry->state != WINDOW_FREE)
+                fprintf(stderr, "    in flight: id %u state %u qos %u sequence %" PRId64 "\n",
+                        entry->packet_id, entry->state, entry->qos, (int64_t)entry->sequence);
+        }
+    }
 }
 
 int64_t gateway_sim_stop(struct gateway_sim *gateway)

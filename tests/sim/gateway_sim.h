@@ -49,6 +49,9 @@ uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway);
 void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters *out_counters);
 bool gateway_sim_is_idle(const struct gateway_sim *gateway);
 
+/* Prints what the gateway keeps of a client's session. */
+void gateway_sim_print_session(const struct gateway_sim *gateway, const char *client_id);
+
 /* Closes everything. Result: bytes that are still allocated. */
 int64_t gateway_sim_stop(struct gateway_sim *gateway);
 

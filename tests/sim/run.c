@@ -273,8 +273,10 @@ static void report(const struct run *run)
     scenario_describe(run->scenario, line, sizeof(line));
     fprintf(stderr, "FAILED %s\n%u failures:\n%s", line, run->model->failure_count,
             run->model->report);
-    if (run->model->failed_client < run->scenario->client_count)
+    if (run->model->failed_client < run->scenario->client_count) {
         client_print_events(&run->clients[run->model->failed_client]);
+        gateway_sim_print_session(&run->gateway, run->clients[run->model->failed_client].id);
+    }
     fprintf(stderr, "again: PENSTOCK_SIM_SEED=%" PRIu64 " build/asan/tests/sim.gateway\n",
             run->scenario->seed);
 }
@@ -295,9 +297,13 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     if (run->model->failure_count == 0)
         leave(run);
     out_result->turns = run->gateway.turns;
-    tear_down(run);
-    if (run->model->failure_count != 0 && !is_quiet)
+    uint32_t before = run->model->failure_count;
+    if (before != 0 && !is_quiet)
         report(run);
+    tear_down(run);
+    if (before == 0 && run->model->failure_count != 0 && !is_quiet)
+        fprintf(stderr, "FAILED seed %" PRIu64 " at its end:\n%s", scenario->seed,
+                run->model->report);
     out_result->failures = run->model->failure_count;
     out_result->publishes = run->model->message_count;
     out_result->receipts = run->model->received[0] + run->model->received[1] +
