@@ -132,13 +132,14 @@ void catch_up_resume(struct hub *hub, struct session *session, const uint64_t *f
     for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = next) {
         next = cursor->next;
         uint16_t partition = cursor->partition;
-        bool has_nothing_to_skip = cursor->sequence <= hub->floors[partition] + 1;
+        uint64_t handed_over_next = hub->floors[partition] + 1;
         if (from[partition] == UINT64_MAX || !concerns(hub, session, partition))
             end(hub, session, cursor);
-        else if (cursor->sequence >= from[partition] && has_nothing_to_skip)
+        else if (cursor->sequence >= from[partition] && cursor->sequence == handed_over_next)
             end(hub, session, cursor);
-        else if (cursor->sequence >= from[partition])
+        else if (cursor->sequence >= from[partition] && cursor->sequence > handed_over_next)
             cursor->state = CURSOR_JOINED;
+        /* Else it reads; what came while other owners had not answered was left to it, too. */
     }
 }
 
