@@ -44,6 +44,13 @@ static void enter_phase(struct bench_run *run, enum bench_phase phase)
     run->progress_ns = run->now_ns;
 }
 
+static void begin_measuring(struct bench_run *run)
+{
+    enter_phase(run, BENCH_MEASURES);
+    run->measure_start = run->counters;
+    read_use(run, &run->client_start, &run->server_start);
+}
+
 static void begin_publishing(struct bench_run *run)
 {
     struct bench_result *result = run->result;
@@ -56,13 +63,8 @@ static void begin_publishing(struct bench_run *run)
     enter_phase(run, BENCH_WARMS);
     for (uint32_t i = 0; i < run->stream_count; i++)
         bench_output_mark(run, run->streams[i].connection);
-}
-
-static void begin_measuring(struct bench_run *run)
-{
-    enter_phase(run, BENCH_MEASURES);
-    run->measure_start = run->counters;
-    read_use(run, &run->client_start, &run->server_start);
+    if (run->options->warmup_ms == 0)
+        begin_measuring(run);
 }
 
 static struct bench_counters counters_since(const struct bench_counters *before,
