@@ -92,7 +92,10 @@ struct record *record_create(struct heap *heap, const struct record_source *sour
 
 void record_release(struct heap *heap, struct record *record)
 {
-    uint32_t before = atomic_fetch_sub_explicit(&record->references, 1, memory_order_acq_rel);
+    /* The only holder needs no locked instruction: nobody is left who could acquire. */
+    uint32_t before = atomic_load_explicit(&record->references, memory_order_acquire);
+    if (before != 1)
+        before = atomic_fetch_sub_explicit(&record->references, 1, memory_order_acq_rel);
     ps_assert(before > 0);
     if (before == 1)
         heap_free(heap, record);

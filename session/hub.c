@@ -85,22 +85,11 @@ static bool is_answer(const struct hub_mail *mail)
     return mail->kind >= HUB_MAIL_PUBLISH_ANSWER;
 }
 
-/* Source, owner and destination are this shard, and no mail is before this one: it needs no queue.
- */
-static bool is_direct(const struct hub *hub, uint32_t to)
-{
-    return to == hub->shard->index && mailbox_is_clear(hub->shard->inboxes[to]);
-}
-
 static bool deliver_or_post(struct hub *hub, uint32_t to, const struct hub_mail *mail,
                             uint32_t bytes)
 {
-    if (is_direct(hub, to) && mail->kind == HUB_MAIL_PUBLISH)
+    if (mail->kind == HUB_MAIL_PUBLISH && hub_is_direct(hub, to))
         return owner_publish(hub->owner, to, mail);
-    if (is_direct(hub, to) && mail->kind == HUB_MAIL_HANDOVER && hub->fan_out == NULL) {
-        delivery_handover(hub, mail->pointer);
-        return true;
-    }
     struct mail out = as_mail(mail);
     return shard_post(hub->shard, to, &out, bytes);
 }
@@ -138,7 +127,7 @@ static void on_publish_answer(struct hub *hub, const struct hub_mail *mail)
 
 void hub_answer(struct hub *hub, uint32_t to, const struct hub_mail *mail)
 {
-    if (mail->kind == HUB_MAIL_PUBLISH_ANSWER && is_direct(hub, to)) {
+    if (mail->kind == HUB_MAIL_PUBLISH_ANSWER && hub_is_direct(hub, to)) {
         hub->answers_due[to]--;
         on_publish_answer(hub, mail);
         return;

@@ -221,9 +221,16 @@ uint32_t hub_owner_of(const struct hub *hub, uint16_t partition);
 void hub_request(struct hub *hub, uint32_t to, const struct hub_mail *mail,
                  struct outbox_mail *room);
 
-/* A publish, or a record that an owner hands over: done here and now when it stays on this shard
- * and nothing is before it. False when there is no room: the caller tries again after a later
- * turn. */
+/* Source, owner and destination are this shard, and no mail is before what comes now: it needs no
+ * queue. */
+static inline bool hub_is_direct(const struct hub *hub, uint32_t to)
+{
+    return to == hub->shard->index && mailbox_is_clear(hub->shard->inboxes[to]);
+}
+
+/* A publish, or a record that an owner hands over; a publish is done here and now when it stays on
+ * this shard and nothing is before it. False when there is no room: the caller tries again after a
+ * later turn. */
 bool hub_post(struct hub *hub, uint32_t to, const struct hub_mail *mail, uint32_t bytes);
 
 /* Nothing is under way any more that would be lost with the hub: requests, appends, writes. */

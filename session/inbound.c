@@ -130,9 +130,11 @@ static bool is_rejected(struct hub *hub, const struct mqtt_publish *publish)
 
 static bool exceeds_limits(struct hub *hub, const struct mqtt_publish *publish)
 {
+    /* A short topic cannot have too many levels: most need not be counted. */
+    bool may_be_deep = publish->topic.count >= hub->limits->topic_levels_max;
     return publish->topic.count > hub->limits->topic_bytes_max ||
-           mqtt_topic_levels(publish->topic.bytes, publish->topic.count) >
-               hub->limits->topic_levels_max ||
+           (may_be_deep && mqtt_topic_levels(publish->topic.bytes, publish->topic.count) >
+                               hub->limits->topic_levels_max) ||
            (uint64_t)publish->topic.count + publish->payload.count >
                broker_record_bytes_max(hub->broker);
 }

@@ -6,6 +6,7 @@
 
 #include "core/base.h"
 #include "core/heap.h"
+#include "session/delivery.h"
 #include "session/hub.h"
 #include "session/hub_mail.h"
 #include "session/retained_writer.h"
@@ -170,28 +171,42 @@ static void mark_late(struct owner *owner, struct owner_partition *partition, ui
     hub_answer(owner->hub, shard, &mail);
 }
 
-void owner_hand_over(struct owner *owner, struct owner_partition *partition, struct record *record)
+/* To one shard; takes over a reference. */
+static void hand_over_to(struct owner *owner, struct owner_partition *partition, uint32_t shard,
+                         struct record *record)
 {
-    uint64_t shards = shards_interested(owner, record) & ~partition->late_shards;
+    struct hub *hub = owner->hub;
+    owner->counters.handovers++;
+    if (hub_is_direct(hub, shard) && hub->fan_out == NULL) {
+        delivery_handover(hub, record);
+        return;
+    }
     const struct hub_mail mail = {
         .kind = HUB_MAIL_HANDOVER,
         .partition = partition->partition,
         .pointer = record,
     };
-    while (shards != 0) {
-        uint32_t shard = (uint32_t)__builtin_ctzll(shards);
-        shards &= shards - 1;
-        record_acquire(record);
-        if (hub_post(owner->hub, shard, &mail, weight_of(record))) {
-            owner->counters.handovers++;
-            continue;
-        }
+    if (hub_post(hub, shard, &mail, weight_of(record)))
+        return;
+    owner->counters.handovers--;
+    if (record->sequence == 0)
+        hub->counters.dropped[HUB_DROP_MAILBOX]++;
+    else
+        mark_late(owner, partition, shard, record->sequence);
+    record_release(hub->heap, record);
+}
+
+void owner_hand_over(struct owner *owner, struct owner_partition *partition, struct record *record)
+{
+    uint64_t shards = shards_interested(owner, record) & ~partition->late_shards;
+    if (shards == 0) {
         record_release(owner->hub->heap, record);
-        if (record->sequence == 0)
-            owner->hub->counters.dropped[HUB_DROP_MAILBOX]++;
-        else
-            mark_late(owner, partition, shard, record->sequence);
+        return;
     }
+    /* The last one gets the caller's reference: with one shard there is no other. */
+    for (; (shards & (shards - 1)) != 0; shards &= shards - 1)
+        hand_over_to(owner, partition, (uint32_t)__builtin_ctzll(shards), record_acquire(record));
+    hand_over_to(owner, partition, (uint32_t)__builtin_ctzll(shards), record);
 }
 
 /* Takes over the record. */
@@ -222,7 +237,6 @@ static void relay(struct owner *owner, struct owner_partition *partition, struct
     hub->counters.relayed++;
     broker_relay(hub->broker, partition->partition, &record, 1);
     owner_hand_over(owner, partition, record);
-    record_release(hub->heap, record);
 }
 
 /* A QoS 0 retained record was handed over, or refused: what waits behind it and behind no later one
@@ -412,7 +426,7 @@ static void on_record(struct owner *owner, struct owner_partition *partition, st
     if (record->flags & RECORD_RETAIN)
         retained_writer_apply(owner->retained, record);
     if (!(record->flags & RECORD_VALUE_ONLY))
-        owner_hand_over(owner, partition, record);
+        owner_hand_over(owner, partition, record_acquire(record));
     if (record->sequence != 0)
         partition->handed_over = record->sequence;
     if (record_qos(record) == 0 && record->sequence != 0 &&

@@ -119,7 +119,7 @@ bool owner_is_idle(const struct owner *owner);
 
 struct owner_partition *owner_partition(struct owner *owner, uint16_t partition);
 
-/* Hands a record over to the shards that want it; takes a reference per shard. */
+/* Hands a record over to the shards that want it; takes over a reference. */
 void owner_hand_over(struct owner *owner, struct owner_partition *partition, struct record *record);
 
 #endif
