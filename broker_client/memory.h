@@ -18,8 +18,10 @@ struct memory_store_config {
     uint64_t memory_bytes;        /* logs, their indexes and keys together; at least 1 MiB */
     uint64_t key_bytes_max;       /* share of it for keys; half of memory_bytes */
     uint64_t deduplication_ms;    /* how long an id is remembered; 120,000 */
-    uint32_t deduplication_max;   /* ids remembered per partition; 8,192 */
-    uint32_t record_bytes_max;    /* at most and by default memory_bytes / 16 */
+    uint32_t deduplication_max;   /* ids remembered per partition; 8,192, or what a sixteenth of
+                                     memory_bytes has room for */
+    uint32_t record_bytes_max;    /* at most and by default what keys leave of memory_bytes, by 4 or
+                                     shard_count, whichever is more; never above the protocol's */
     uint32_t append_queue_bytes;  /* waiting per handle; memory_bytes / 32 / shard_count */
     uint32_t requests_max;        /* taken per handle, waiting pulls and watches apart; 1,024 */
     uint32_t deleted_entries_max; /* deletions kept for watches; at least 128; 16,384 */

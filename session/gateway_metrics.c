@@ -186,7 +186,6 @@ static const struct metric table[] = {
     GAUGE("penstock_log_records", "records in the log", NULL, broker.log_records),
     GAUGE("penstock_log_bytes", "bytes of the log", NULL, broker.log_bytes),
     GAUGE("penstock_keys", "entries of the key-value store", NULL, broker.key_count),
-    GAUGE("penstock_key_bytes", "bytes of the key-value store", NULL, broker.key_bytes),
     COUNTER("penstock_retention_records_total", "records removed by retention", NULL,
             broker.retention_records),
     COUNTER("penstock_broker_refusals_total", "requests that the broker had no room for",
