@@ -138,8 +138,10 @@ static bool housekeeping(void *context, struct shard *shard)
         net_shutdown(net);
     }
     if (net_counters(net)->connections == 0 && own->shard.hub->sessions.count == 0 &&
-        hub_is_idle(own->shard.hub))
+        hub_is_idle(own->shard.hub)) {
+        own->shard.hub->is_at_rest = true;
         atomic_store_explicit(&own->is_done, true, memory_order_release);
+    }
     return false;
 }
 

@@ -180,6 +180,7 @@ struct hub {
     struct opening_wait
         *delayed_first; /* takeovers that have to wait, in the order of their time */
     struct opening_wait *delayed_last;
+    bool is_at_rest;           /* the gateway stops and nothing is under way: no snapshots now */
     bool is_ending;            /* hub_destroy: nobody is told anything any more */
     bool wants_turn;           /* something was asked of the broker after its step */
     struct sys_publisher *sys; /* shared; NULL: no $SYS */

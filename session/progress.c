@@ -246,7 +246,8 @@ static void renew(struct hub *hub)
 void progress_step(struct hub *hub)
 {
     struct progress *progress = hub->progress;
-    if (hub->shard->now_ns < progress->due_ns)
+    /* A write that is begun when everybody has ended would be lost with the hub. */
+    if (hub->shard->now_ns < progress->due_ns || hub->is_at_rest)
         return;
     progress->due_ns = hub->shard->now_ns + PROGRESS_MS * 1000000ULL;
     /* A hand-over that is under way is in some sessions' hands and not in others'. */
