@@ -103,9 +103,11 @@ struct hub_counters {
     uint64_t queued[3]; /* written to a connection at the hand-over, by QoS */
     uint64_t turned_late;
     uint64_t replayed;
-    uint64_t retained; /* retained values written to a connection */
-    uint64_t resent;   /* with DUP, on resume */
-    uint64_t finished; /* acknowledged deliveries */
+    uint64_t retained[3]; /* retained values written to a connection, by QoS */
+    uint64_t resent;      /* with DUP, on resume */
+    uint64_t loaded;      /* in flight, out of the store */
+    uint64_t finished;    /* acknowledged deliveries */
+    uint64_t returned;    /* in flight, when their session left memory or gave them up */
     uint64_t dropped[HUB_DROPS];
     uint64_t connects;
     uint64_t connects_refused[HUB_REFUSALS];

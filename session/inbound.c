@@ -223,8 +223,10 @@ static bool post(struct hub *hub, struct session *session, struct record *record
 static enum net_verdict publish_at_most_once(struct hub *hub, struct session *session,
                                              const struct mqtt_publish *publish)
 {
-    if (is_rejected(hub, publish))
+    if (is_rejected(hub, publish)) {
+        hub->counters.accepted[0]++;
         return NET_CONTINUE;
+    }
     struct record *record = make_record(hub, publish);
     if (record == NULL) {
         hub->counters.accepted[0]++;
@@ -260,6 +262,7 @@ static void identify(struct session *session, struct record *record, uint16_t pa
  * queue if it still waits, mute if it came on an older connection, and holds it up until then. */
 static void repeat_answer(struct hub *hub, struct session *session, uint16_t packet_id)
 {
+    hub->counters.accepted[2]++;
     hub->counters.duplicates++;
     queue_answer(session->inbound, packet_id, 2, INBOUND_DUE);
     send_due(hub, session);
@@ -311,6 +314,7 @@ enum net_verdict inbound_publish(struct hub *hub, struct session *session,
                                  const struct mqtt_publish *publish)
 {
     if (exceeds_limits(hub, publish)) {
+        hub->counters.accepted[publish->qos]++;
         hub->counters.rejected[HUB_REJECT_TOPIC]++;
         connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
         return NET_CLOSE;

@@ -59,22 +59,36 @@ static void collect(struct session *session, struct resend *resend)
     qsort(resend->entries, resend->count, sizeof(struct resend_entry), oldest_first);
 }
 
+static void send_release(struct hub *hub, struct session *session, uint16_t packet_id)
+{
+    unsigned char *out = connection_reserve(hub->net, session->connection, 4);
+    if (out == NULL)
+        return;
+    mqtt_encode_ack(MQTT_PUBREL, packet_id, out);
+    net_count_sent(hub->net, MQTT_PUBREL, 1, 0);
+}
+
 static void send_one(struct hub *hub, struct session *session, const struct resend_entry *entry)
 {
     struct window_entry *in_flight = window_find(session->window, entry->packet_id);
     if (in_flight == NULL)
         return;
     if (in_flight->state == WINDOW_RELEASED) {
-        unsigned char *out = connection_reserve(hub->net, session->connection, 4);
-        if (out != NULL) {
-            mqtt_encode_ack(MQTT_PUBREL, entry->packet_id, out);
-            net_count_sent(hub->net, MQTT_PUBREL, 1, 0);
-        }
+        send_release(hub, session, entry->packet_id);
+        return;
+    }
+    if (entry->record == NULL && in_flight->qos == 2) {
+        /* A client that received it knows its packet id until PUBREL, and would take another
+         * message under it for a repetition. */
+        hub->counters.dropped[HUB_DROP_RETENTION]++;
+        in_flight->state = WINDOW_RELEASED;
+        send_release(hub, session, entry->packet_id);
         return;
     }
     if (entry->record == NULL) {
         hub->counters.dropped[HUB_DROP_RETENTION]++;
         hub->counters.in_flight--;
+        hub->counters.returned++;
         window_release(session->window, in_flight);
         return;
     }

@@ -143,7 +143,7 @@ static bool deliver(struct hub *hub, struct session *session, struct record *rec
         return false;
     bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
                             : delivery_send(hub, session, record, qos, due->filter);
-    hub->counters.retained += is_sent;
+    hub->counters.retained[qos] += is_sent;
     return is_sent;
 }
 
@@ -268,6 +268,7 @@ void retained_job_detach(struct hub *hub, struct session *session)
         }
         window_release(session->window, entry);
         hub->counters.in_flight--;
+        hub->counters.returned++;
     }
 }
 

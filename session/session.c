@@ -106,6 +106,7 @@ void session_destroy(struct hub *hub, struct session *session)
     while (session->subscriptions != NULL)
         session_unsubscribe(hub, session, session->subscriptions);
     hub->counters.in_flight -= window_count(session->window);
+    hub->counters.returned += window_count(session->window);
     for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
         struct window_entry *entry = &session->window->entries[i];
         if (entry->state != WINDOW_FREE && entry->filter != NULL)

@@ -143,6 +143,7 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
         entry->sequence = sequence;
         entry->order = 0 - age;
         hub->counters.in_flight++;
+        hub->counters.loaded++;
     }
     if (session->window != NULL)
         session->window->next_order = 0; /* younger than all of them */
@@ -259,6 +260,7 @@ bool session_record_progress_is_of(const struct session *session, const void *by
 void session_record_progress_clear(struct hub *hub, struct session *session)
 {
     hub->counters.in_flight -= window_count(session->window);
+    hub->counters.returned += window_count(session->window);
     heap_free(hub->heap, session->window);
     session->window = NULL;
     inbound_destroy(hub, session);

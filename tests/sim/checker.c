@@ -91,9 +91,6 @@ static void check_count(struct model *model, const struct model_life *life,
 {
     const struct model_message *message = &model->messages[receipt->message];
     const struct model_count *count = model_count_of(life, receipt->message);
-    if (message->is_forbidden)
-        model_fail(model, life->client, "will %u was published although DISCONNECT came",
-                   receipt->message);
     if (receipt->is_dup && life->resumes == 0)
         model_fail(model, life->client, "message %u has DUP on a first connection",
                    receipt->message);
@@ -166,14 +163,14 @@ void checker_on_receipt(struct model *model, uint32_t life_number,
 }
 
 void checker_on_empty_receipt(struct model *model, uint32_t life_number, uint32_t topic,
-                              bool is_retain)
+                              bool is_retain, bool is_dup)
 {
     const struct model_life *life = &model->lives[life_number];
     if (is_retain)
         model_fail(model, life->client, "an empty retained value came on %s", model->topics[topic]);
     for (uint32_t i = 0; i < life->entry_count; i++) {
         const struct model_entry *entry = &life->entries[i];
-        if (model->matches[entry->filter][topic] && entry->unsuback_at == 0)
+        if (model->matches[entry->filter][topic] && (entry->unsuback_at == 0 || is_dup))
             return;
     }
     model_fail(model, life->client, "an empty message on %s matches no subscription",
@@ -315,9 +312,23 @@ static void check_retained_came(struct model *model, const struct model_life *li
     }
 }
 
+/* Wills that came before anybody knew that they must not. */
+static void check_forbidden(struct model *model)
+{
+    for (uint32_t i = 0; i < model->life_count; i++) {
+        const struct model_life *life = &model->lives[i];
+        for (uint32_t k = 0; k < life->receipt_count; k++) {
+            if (model->messages[life->receipts[k].message].is_forbidden)
+                model_fail(model, life->client, "will %u was published although DISCONNECT came",
+                           life->receipts[k].message);
+        }
+    }
+}
+
 void checker_finish(struct model *model)
 {
     model->clock++;
+    check_forbidden(model);
     for (uint32_t i = 0; i < model->message_count; i++) {
         struct model_message *message = &model->messages[i];
         if (message->is_will && message->must_appear)
@@ -327,4 +338,29 @@ void checker_finish(struct model *model)
     checker_check_order(model);
     for (uint32_t i = 0; i < model->life_count && !model->is_retained_unsure; i++)
         check_retained_came(model, &model->lives[i]);
+}
+
+/* -1: the life has no subscription for it. */
+static int effective_qos(const struct model *model, const struct model_life *life,
+                         const struct model_message *message)
+{
+    int effective = -1;
+    for (uint32_t i = 0; i < life->entry_count; i++) {
+        const struct model_entry *entry = &life->entries[i];
+        int qos = lower(message->qos, entry->qos_high);
+        if (model->matches[entry->filter][message->topic] && entry->suback_at != 0 &&
+            entry->suback_at < message->sent_at && qos > effective)
+            effective = qos;
+    }
+    return effective;
+}
+
+uint64_t checker_at_most_once_due(const struct model *model)
+{
+    uint64_t due = 0;
+    for (uint32_t i = 0; i < model->message_count; i++) {
+        for (uint32_t k = 0; k < model->life_count && model->messages[i].sends != 0; k++)
+            due += effective_qos(model, &model->lives[k], &model->messages[i]) == 0;
+    }
+    return due;
 }

@@ -24,10 +24,15 @@ struct model;
 struct model_receipt;
 
 void checker_on_receipt(struct model *model, uint32_t life, const struct model_receipt *receipt);
-void checker_on_empty_receipt(struct model *model, uint32_t life, uint32_t topic, bool is_retain);
+void checker_on_empty_receipt(struct model *model, uint32_t life, uint32_t topic, bool is_retain,
+                              bool is_dup);
 
 /* The run has come to rest: nobody has anything more to send. */
 void checker_finish(struct model *model);
+
+/* Deliveries at effective QoS 0 that a perfect gateway makes, for runs in which nobody goes and
+ * every subscription was acknowledged before the first publish. */
+uint64_t checker_at_most_once_due(const struct model *model);
 
 /* The rule of order alone; part of checker_finish (checker_order.c). */
 void checker_check_order(struct model *model);

@@ -12,7 +12,7 @@
 #include "net/mqtt_decode.h"
 #include "net/mqtt_encode.h"
 
-enum { RECONNECT_MS_MAX = 300, READ_BYTES = 16384, PACKET_BYTES_MAX = 1 << 20 };
+enum { RECONNECT_MS_MAX = 300, SUBSCRIBE_MS = 500, READ_BYTES = 16384, PACKET_BYTES_MAX = 1 << 20 };
 
 void client_queue_put(struct client_queue *queue, uint8_t type, uint16_t packet_id)
 {
@@ -136,6 +136,8 @@ void client_init(struct client *client, uint32_t number, const struct scenario *
                         : MQTT_3_1_1;
     client->next_packet_id = (uint16_t)random_between(&client->random, 1, 65535);
     client->next_action_ns = client_now_ns(client) + random_below(&client->random, 50000000);
+    if (scenario->subscribes_first)
+        client->begins_ns = client_now_ns(client) + SUBSCRIBE_MS * 1000000ULL;
 }
 
 void client_deinit(struct client *client)

@@ -111,7 +111,8 @@ struct client {
     bool must_be_clean; /* a clean CONNECT of unknown outcome is repeated */
     uint32_t life;      /* UINT32_MAX: none */
     uint64_t next_action_ns;
-    uint64_t ping_ns; /* when a PINGREQ is due; UINT64_MAX: never */
+    uint64_t begins_ns; /* where everybody subscribes first: other actions from here on */
+    uint64_t ping_ns;   /* when a PINGREQ is due; UINT64_MAX: never */
 
     /* This connection. */
     struct sim_peer *peer;

@@ -357,6 +357,8 @@ bool client_act(struct client *client)
         return false;
     const struct scenario *scenario = client->scenario;
     bool is_first = !client->has_subscribed;
+    if (!is_first && now_ns < client->begins_ns)
+        return false;
     client->has_subscribed = true;
     if (is_first && (scenario->subscribes_first || client_chance(client, 70)))
         act(client, ACTION_SUBSCRIBE);

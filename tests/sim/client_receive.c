@@ -100,7 +100,8 @@ static void deliver(struct client *client, const struct mqtt_publish *publish, u
                     uint32_t message)
 {
     if (publish->payload.count == 0) {
-        model_receive_empty(client->model, client->life, topic, publish->is_retain);
+        model_receive_empty(client->model, client->life, topic, publish->is_retain,
+                            publish->is_dup);
         return;
     }
     const struct model_receipt receipt = {

@@ -429,9 +429,10 @@ void model_receive(struct model *model, uint32_t life, const struct model_receip
         take_receipt(model, life, &told);
 }
 
-void model_receive_empty(struct model *model, uint32_t life, uint32_t topic, bool is_retain)
+void model_receive_empty(struct model *model, uint32_t life, uint32_t topic, bool is_retain,
+                         bool is_dup)
 {
     model->clock++;
     model->empty_received[topic]++;
-    checker_on_empty_receipt(model, life, topic, is_retain);
+    checker_on_empty_receipt(model, life, topic, is_retain, is_dup);
 }

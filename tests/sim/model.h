@@ -186,7 +186,8 @@ void model_unsuback(struct model *model, uint32_t life, uint32_t filter, uint64_
 void model_receive(struct model *model, uint32_t life, const struct model_receipt *receipt);
 
 /* The same with an empty payload. */
-void model_receive_empty(struct model *model, uint32_t life, uint32_t topic, bool is_retain);
+void model_receive_empty(struct model *model, uint32_t life, uint32_t topic, bool is_retain,
+                         bool is_dup);
 
 /* How often a life received a message; NULL: never. */
 const struct model_count *model_count_of(const struct model_life *life, uint32_t message);

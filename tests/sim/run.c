@@ -17,6 +17,7 @@
 #include "sim/checker.h"
 #include "sim/client.h"
 #include "sim/gateway_sim.h"
+#include "sim/ledger.h"
 
 enum {
     ROUND_NS = 2000,
@@ -37,6 +38,7 @@ struct run {
     struct client *clients;
     struct random random;
     bool is_stuck;
+    bool is_unbalanced;
 };
 
 static void draw_texts(struct run *run)
@@ -108,6 +110,17 @@ static void set_up(struct run *run)
     }
 }
 
+/* At the end of any turn; once it has failed it would do so for ever. */
+static void check_ledger(struct run *run, uint32_t shard)
+{
+    char text[256];
+    if (run->is_unbalanced ||
+        ledger_balances(&run->gateway.hubs[shard]->counters, text, sizeof(text)))
+        return;
+    run->is_unbalanced = true;
+    model_fail(run->model, UINT32_MAX, "ledger of shard %u: %s", shard, text);
+}
+
 /* One round: every shard and every client once, in an order that is drawn. True: something moved.
  */
 static bool one_round(struct run *run)
@@ -128,7 +141,10 @@ static bool one_round(struct run *run)
             run->gateway.stalled_until_ns[number] =
                 sim_world_now_ns(run->world) +
                 random_between(&run->random, 1, scenario->stall_ms_max) * 1000000ULL;
-        has_moved |= gateway_sim_turn(&run->gateway, number);
+        if (gateway_sim_turn(&run->gateway, number)) {
+            has_moved = true;
+            check_ledger(run, number);
+        }
     }
     /* Turns take time, so that who waits for another does not wait for ever in one moment. */
     sim_world_advance(run->world, sim_world_now_ns(run->world) + ROUND_NS);
@@ -237,19 +253,46 @@ static void settle(struct run *run)
     }
 }
 
+/* QoS 0: received + dropped{reason} = sent, exactly; a full mailbox drops records, not deliveries.
+ */
+static void check_at_most_once(struct run *run, const struct hub_counters *counters)
+{
+    uint64_t sent = 0;
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        sent += run->clients[i].qos_0_sent;
+    if (sent != counters->accepted[0])
+        model_fail(run->model, UINT32_MAX, "%" PRIu64 " sent at QoS 0, %" PRIu64 " accepted", sent,
+                   counters->accepted[0]);
+    uint64_t received = run->model->received[0];
+    uint64_t dropped = counters->dropped[HUB_DROP_PENDING] + counters->dropped[HUB_DROP_OVERLOAD];
+    uint64_t due = checker_at_most_once_due(run->model);
+    bool is_exact =
+        counters->dropped[HUB_DROP_MAILBOX] == 0 && counters->dropped[HUB_DROP_WAITING] == 0;
+    if (received != counters->queued[0] || received + dropped > due ||
+        (is_exact && received + dropped != due))
+        model_fail(run->model, UINT32_MAX,
+                   "QoS 0: received %" PRIu64 " (queued %" PRIu64 ") + dropped %" PRIu64
+                   " is not what was due, %" PRIu64,
+                   received, counters->queued[0], dropped, due);
+}
+
 static void leave(struct run *run)
 {
     for (uint32_t i = 0; i < run->scenario->client_count; i++)
         client_leave_for_good(&run->clients[i]);
     uint64_t until_ns = sim_world_now_ns(run->world) + LEAVE_MS_MAX * 1000000ULL;
     struct hub_counters counters;
+    char text[256];
     while (!has_failed(run) && sim_world_now_ns(run->world) < until_ns) {
         bool have_left = true;
         for (uint32_t i = 0; i < run->scenario->client_count; i++)
             have_left &= client_has_left(&run->clients[i]);
         gateway_sim_counters(&run->gateway, &counters);
-        if (have_left && counters.sessions == 0 && gateway_sim_is_idle(&run->gateway))
+        if (have_left && counters.sessions == 0 && gateway_sim_is_idle(&run->gateway)) {
+            if (!ledger_is_empty(&counters, text, sizeof(text)))
+                model_fail(run->model, UINT32_MAX, "%s", text);
             return;
+        }
         one_moment(run, sim_world_now_ns(run->world) + 100000000ULL);
     }
     model_fail(run->model, UINT32_MAX, "%" PRIu64 " sessions do not go", counters.sessions);
@@ -291,8 +334,13 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     settle(run);
     gateway_sim_counters(&run->gateway, &out_result->counters);
     run->model->lost_allowed = out_result->counters.dropped[HUB_DROP_RETENTION];
+    char text[256];
+    if (!has_failed(run) && !ledger_balances_at_rest(&out_result->counters, text, sizeof(text)))
+        model_fail(run->model, UINT32_MAX, "ledger at rest: %s", text);
     if (!has_failed(run))
         checker_finish(run->model);
+    if (!has_failed(run) && scenario->subscribes_first)
+        check_at_most_once(run, &out_result->counters);
     out_result->simulated_ms = (sim_world_now_ns(run->world) - START_NS) / 1000000;
     if (run->model->failure_count == 0)
         leave(run);

@@ -1,0 +1,140 @@
+/*
+ * The checker can fail: a model that is told one thing wrong must be found out. Everything else of
+ * these runs is as in those that pass.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base.h"
+#include "sim/ledger.h"
+#include "sim/run.h"
+
+/* Durable sessions, wills and retained values, nothing that goes wrong. */
+static void make_scenario(struct scenario *scenario, enum model_mutation mutation)
+{
+    scenario_init(scenario, 7);
+    scenario->name = "mutation";
+    scenario->shard_count = 2;
+    scenario->qos_weights[0] = 0;
+    scenario->grant_weights[0] = 0;
+    scenario->will_chance = 50;
+    scenario->retain_chance = 10;
+    scenario->durable_chance = 100;
+    scenario->weights[ACTION_DISCONNECT] = 6;
+    scenario->weights[ACTION_UNSUBSCRIBE] = 0;
+    scenario->mutation = mutation;
+    scenario->mutation_at = 40;
+}
+
+/* What the checker says of a run with this mutation. */
+static void run_mutated(enum model_mutation mutation, uint32_t at, const char *expected)
+{
+    struct scenario scenario;
+    struct run_result result = {0};
+    make_scenario(&scenario, mutation);
+    scenario.mutation_at = at;
+    assert_false(run_scenario(&scenario, true, &result));
+    printf("%s", result.report);
+    assert_non_null(strstr(result.report, expected));
+}
+
+static void an_honest_model_passes(void **state)
+{
+    (void)state;
+    struct scenario scenario;
+    struct run_result result = {0};
+    make_scenario(&scenario, MODEL_HONEST);
+    assert_true(run_scenario(&scenario, false, &result));
+}
+
+static void a_lost_message_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_FORGETS_RECEIPT, 40, "was lost for filter");
+}
+
+static void a_message_that_comes_twice_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_REPEATS_RECEIPT, 40, "came 2 times");
+}
+
+static void two_messages_that_trade_places_are_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_SWAPS_RECEIPTS, 40, "no order of");
+}
+
+static void a_wrong_qos_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_RAISES_QOS, 40, "came at QoS");
+}
+
+static void a_wrong_retain_flag_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_FLIPS_RETAIN, 40, "RETAIN but is no retained one");
+}
+
+static void an_acknowledgement_of_nothing_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_INVENTS_ACK, 40, "was lost for filter");
+}
+
+static void a_delivery_without_subscription_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_FORGETS_SUBSCRIPTION, 3, "matches no subscription");
+}
+
+static void a_will_that_does_not_come_is_found(void **state)
+{
+    (void)state;
+    run_mutated(MODEL_FORGETS_WILL, 0, ", will");
+}
+
+static void a_ledger_that_does_not_balance_is_found(void **state)
+{
+    (void)state;
+    char text[256];
+    struct hub_counters counters = {.matched = 5, .queued = {1, 2, 1}, .turned_late = 1};
+    counters.finished = 2;
+    counters.in_flight = 1;
+    assert_true(ledger_balances(&counters, text, sizeof(text)));
+    counters.finished = 3;
+    assert_false(ledger_balances(&counters, text, sizeof(text)));
+    counters.finished = 2;
+    counters.matched = 6;
+    assert_false(ledger_balances(&counters, text, sizeof(text)));
+    counters.accepted[1] = 3;
+    counters.committed = 3;
+    assert_true(ledger_balances_at_rest(&counters, text, sizeof(text)));
+    counters.wills = 1;
+    assert_false(ledger_balances_at_rest(&counters, text, sizeof(text)));
+    assert_false(ledger_is_empty(&counters, text, sizeof(text)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_honest_model_passes),
+        cmocka_unit_test(a_lost_message_is_found),
+        cmocka_unit_test(a_message_that_comes_twice_is_found),
+        cmocka_unit_test(two_messages_that_trade_places_are_found),
+        cmocka_unit_test(a_wrong_qos_is_found),
+        cmocka_unit_test(a_wrong_retain_flag_is_found),
+        cmocka_unit_test(an_acknowledgement_of_nothing_is_found),
+        cmocka_unit_test(a_delivery_without_subscription_is_found),
+        cmocka_unit_test(a_will_that_does_not_come_is_found),
+        cmocka_unit_test(a_ledger_that_does_not_balance_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
