@@ -596,6 +596,15 @@ static void on_poll(struct ring *ring, const struct io_uring_cqe *completion,
     ring_queue_event(ring, is_write ? RING_WRITABLE : RING_READABLE)->socket = socket;
 }
 
+/* A poll could not be removed. -EALREADY: it is being woken, and when it then finds nothing to
+ * tell, because a receive was faster, a standing one would stay, and with it the closed socket. */
+static void on_removed(struct ring *ring, uint32_t index, enum ring_operation poll, uint64_t data,
+                       int32_t result)
+{
+    if (result == -EALREADY)
+        ring_cancel(ring, ring->bank[index], ring_user_index(poll, data));
+}
+
 static void on_received(struct ring *ring, struct ring_receive *request, int32_t result,
                         uint32_t flags)
 {
@@ -693,6 +702,12 @@ static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cq
         break;
     case RING_OP_POLL_OUT:
         on_poll(ring, completion, socket, true);
+        break;
+    case RING_OP_REMOVE_IN:
+        on_removed(ring, index, RING_OP_POLL_IN, data, result);
+        break;
+    case RING_OP_REMOVE_OUT:
+        on_removed(ring, index, RING_OP_POLL_OUT, data, result);
         break;
     case RING_OP_RECEIVE:
         on_received(ring, &ring->receives[data], result, completion->flags);

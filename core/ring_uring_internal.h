@@ -40,6 +40,8 @@ enum ring_operation {
     RING_OP_ACCEPT,
     RING_OP_POLL_IN,
     RING_OP_POLL_OUT,
+    RING_OP_REMOVE_IN, /* of the poll that has the same socket and watch */
+    RING_OP_REMOVE_OUT,
     RING_OP_RECEIVE,
     RING_OP_SEND,
     RING_OP_CONNECT,

@@ -358,23 +358,24 @@ void ring_watch_writable(struct ring *ring, struct ring_socket socket)
 }
 
 /* POLL_REMOVE costs a fraction of ASYNC_CANCEL, but answers -EALREADY when the poll has just been
- * woken and that is not processed yet; what it missed is cancelled when it completes. */
-static void remove_poll(struct ring *ring, struct bank_ring *bank, uint64_t poll_data)
+ * woken and that is not processed yet: then it is cancelled (on_removed). What it has to tell until
+ * then is stale. */
+static void remove_poll(struct ring *ring, struct ring_socket socket, uint8_t watch,
+                        enum ring_operation poll, enum ring_operation removal)
 {
-    struct io_uring_sqe *entry = ring_bank_entry(ring, bank);
-    io_uring_prep_poll_remove(entry, poll_data);
+    struct io_uring_sqe *entry = ring_bank_entry(ring, ring_bank_of(ring, socket.slot));
+    io_uring_prep_poll_remove(entry, ring_user_data(poll, socket, watch));
     entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    entry->user_data = ring_user_index(RING_OP_IGNORE, 0);
+    entry->user_data = ring_user_data(removal, socket, watch);
 }
 
 /* Ends what is armed on a slot. */
 static void remove_polls(struct ring *ring, struct ring_socket socket, const struct ring_slot *slot)
 {
-    struct bank_ring *bank = ring_bank_of(ring, socket.slot);
     if (slot->flags & SLOT_READ_ARMED)
-        remove_poll(ring, bank, ring_user_data(RING_OP_POLL_IN, socket, slot->watch));
+        remove_poll(ring, socket, slot->watch, RING_OP_POLL_IN, RING_OP_REMOVE_IN);
     if (slot->flags & SLOT_WRITE_ARMED)
-        remove_poll(ring, bank, ring_user_data(RING_OP_POLL_OUT, socket, slot->watch));
+        remove_poll(ring, socket, slot->watch, RING_OP_POLL_OUT, RING_OP_REMOVE_OUT);
 }
 
 void ring_unwatch(struct ring *ring, struct ring_socket socket)
