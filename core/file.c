@@ -5,6 +5,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -12,6 +13,19 @@
 #include "core/heap.h"
 
 enum { FILE_STEP_BYTES = 16384 };
+
+/* A pipe may have no writer, ever; a regular file is always ready. */
+static int wait_for_bytes(int fd)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    int count = 0;
+    do {
+        count = poll(&ready, 1, FILE_WAIT_MS_MAX);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0)
+        return -errno;
+    return count == 0 ? -ETIMEDOUT : 0;
+}
 
 /* Reads until the end or more than bytes_max bytes. 0 or -errno; *bytes is the caller's either way.
  */
@@ -27,8 +41,11 @@ static int read_all(struct heap *heap, int fd, size_t bytes_max, char **bytes, s
             *bytes = grown;
             capacity = larger;
         }
+        int waited = wait_for_bytes(fd);
+        if (waited < 0)
+            return waited;
         ssize_t result = read(fd, *bytes + *count, capacity - *count - 1);
-        if (result < 0 && errno == EINTR)
+        if (result < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (result < 0)
             return -errno;
@@ -45,7 +62,7 @@ static int read_all(struct heap *heap, int fd, size_t bytes_max, char **bytes, s
 int file_read(struct heap *heap, const char *path, size_t bytes_max, char **out_bytes,
               size_t *out_count)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return -errno;
     char *bytes = NULL;

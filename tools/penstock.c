@@ -298,6 +298,16 @@ static void open_standard_streams(void)
         close(fd);
 }
 
+/* SIGHUP waits for the start to be done; SIGTERM and SIGINT end a start as they end any program. */
+static void set_signals_for_start(void)
+{
+    sigset_t hup;
+    sigemptyset(&hup);
+    sigaddset(&hup, SIGHUP);
+    sigprocmask(SIG_BLOCK, &hup, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
 /* The signals that the main thread waits for; no other thread is to have them. */
 static void block_signals(sigset_t *signals)
 {
@@ -306,15 +316,13 @@ static void block_signals(sigset_t *signals)
     sigaddset(signals, SIGINT);
     sigaddset(signals, SIGHUP);
     sigprocmask(SIG_BLOCK, signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
 }
 
 int main(int count, char **words)
 {
     static struct arguments arguments;
     open_standard_streams();
-    sigset_t signals;
-    block_signals(&signals);
+    set_signals_for_start();
     static struct heap_budget budget;
     struct heap heap;
     heap_init(&heap, &budget);
@@ -341,7 +349,9 @@ int main(int count, char **words)
         config_destroy(&heap, config);
     } else {
         const struct gateway_config *values = config_values(config);
+        sigset_t signals;
         log_set_level(log, (enum log_level)values->log_level);
+        block_signals(&signals);
         status = run(&heap, log, config, &signals);
     }
     log_destroy(&heap, log);

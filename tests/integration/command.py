@@ -95,8 +95,10 @@ class Running:
         return self
 
     def __exit__(self, kind, value, trace):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL if kind else signal.SIGTERM)
+        if self.process.poll() is not None:
+            self.reader.join(SECONDS_MAX)
+            return
+        self.process.send_signal(signal.SIGKILL if kind else signal.SIGTERM)
         status = self.process.wait(SECONDS_MAX)
         self.reader.join(SECONDS_MAX)
         assert kind or status == 0, f"status {status}:\n" + self.log()

@@ -83,6 +83,17 @@ def a_port_in_use_is_named(gateway):
 
 
 @behaviour()
+def a_pipe_that_nobody_writes_to_is_not_waited_for(gateway):
+    with tempfile.TemporaryDirectory() as directory:
+        pipe = os.path.join(directory, "pipe")
+        os.mkfifo(pipe)
+        assert refused("--config", pipe, "--check") == f"{pipe}: cannot be read: Connection timed out"
+        with Running("--config", pipe) as running:  # and it can be interrupted
+            running.signal(signal.SIGINT)
+            assert running.wait() == -signal.SIGINT
+
+
+@behaviour()
 def a_data_directory_must_be_one(gateway):
     with file_with("") as file:
         assert "Not a directory" in refused("--data-dir", file.name, "--check")
