@@ -297,6 +297,8 @@ static void on_accepted(struct net *net, const struct ring_event *event)
 static void on_moved_in(struct net *net, const struct ring_event *event)
 {
     struct moved_connection *moved = (struct moved_connection *)(uintptr_t)event->token;
+    bool is_packed = atomic_load_explicit(&moved->is_packed, memory_order_acquire);
+    ps_assert(is_packed);
     size_t buffer_bytes = 0;
     struct connection *connection = start(net, event->socket);
     struct receive_buffer *receive =
@@ -345,6 +347,7 @@ void net_start_move(struct net *net, struct connection *connection)
     timer_wheel_remove(&net->wheel, connection->slot);
     /* Kept here until the answer: it is ours to free only if the move fails. */
     connection->owner = moved;
+    atomic_store_explicit(&moved->is_packed, true, memory_order_release);
     net->counters.moves_out++;
     ring_move(net->ring, net_socket(connection), net->rings[connection->to_shard],
               (uint64_t)(uintptr_t)moved);

@@ -51,6 +51,9 @@ struct connection_segment {
 
 /* A connection on its way to another shard: all that is not in its socket. */
 struct moved_connection {
+    /* Released by the shard that packs, acquired by the one that unpacks: the kernel's order of the
+     * two completions, said in the language's terms too. */
+    _Atomic bool is_packed;
     struct connection_peer peer;
     uint16_t flags;
     uint32_t byte_count;
