@@ -14,12 +14,16 @@ static uint8_t lower(uint8_t a, uint8_t b)
 }
 
 /* The grants that a receipt may have come by: those asked for before it and not surely gone when it
- * came. A repetition with DUP may stem from any that there was. */
-static bool may_stand_behind(const struct model_entry *entry, const struct model_receipt *receipt)
+ * came. A repetition with DUP may stem from any that there was. At QoS 2 a durable session's
+ * message leaves when its packet id is stored, perhaps behind an UNSUBACK [MQTT-3.10.4-3]. */
+static bool may_stand_behind(const struct model *model, const struct model_life *life,
+                             const struct model_entry *entry, const struct model_receipt *receipt)
 {
     if (entry->subscribed_at >= receipt->at || entry->ended_at == entry->subscribed_at)
         return false;
-    return receipt->is_dup || entry->unsuback_at == 0;
+    bool may_have_begun = receipt->qos == 2 && life->is_durable &&
+                          model->messages[receipt->message].sent_at < entry->unsuback_at;
+    return receipt->is_dup || entry->unsuback_at == 0 || may_have_begun;
 }
 
 /* Surely in force for this message, from its sending to its receipt. */
@@ -45,7 +49,8 @@ static struct grant grant_of(const struct model *model, const struct model_life 
     bool is_sure = false;
     for (uint32_t i = 0; i < life->entry_count; i++) {
         const struct model_entry *entry = &life->entries[i];
-        if (!model->matches[entry->filter][message->topic] || !may_stand_behind(entry, receipt))
+        if (!model->matches[entry->filter][message->topic] ||
+            !may_stand_behind(model, life, entry, receipt))
             continue;
         uint8_t high = lower(message->qos, entry->qos_high);
         uint8_t low = lower(message->qos, entry->qos_low);

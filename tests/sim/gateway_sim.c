@@ -11,6 +11,7 @@
 #include "net/address.h"
 #include "session/catch_up.h"
 #include "session/filter.h"
+#include "session/owner.h"
 #include "session/session.h"
 #include "session/window.h"
 
@@ -127,6 +128,15 @@ void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters
         for (size_t k = 0; k < sizeof(*out_counters) / sizeof(uint64_t); k++)
             sums[k] += words[k];
     }
+}
+
+uint64_t gateway_sim_retained_failures(const struct gateway_sim *gateway)
+{
+    uint64_t failures = 0;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        failures += gateway->hubs[i]->owner->counters.retained_failures +
+                    gateway->hubs[i]->counters.retained_refused;
+    return failures;
 }
 
 bool gateway_sim_is_idle(const struct gateway_sim *gateway)

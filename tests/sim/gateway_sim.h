@@ -47,6 +47,8 @@ uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway);
 
 /* Sums over the shards. */
 void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters *out_counters);
+/* Retained values that the store did not take, or could not give. */
+uint64_t gateway_sim_retained_failures(const struct gateway_sim *gateway);
 bool gateway_sim_is_idle(const struct gateway_sim *gateway);
 
 /* Prints what the gateway keeps of a client's session. */

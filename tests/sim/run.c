@@ -333,6 +333,7 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     be_busy(run);
     settle(run);
     gateway_sim_counters(&run->gateway, &out_result->counters);
+    run->model->is_retained_unsure = gateway_sim_retained_failures(&run->gateway) != 0;
     run->model->lost_allowed = out_result->counters.dropped[HUB_DROP_RETENTION];
     char text[256];
     if (!has_failed(run) && !ledger_balances_at_rest(&out_result->counters, text, sizeof(text)))
