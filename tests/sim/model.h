@@ -137,7 +137,7 @@ struct model {
     uint64_t received_retained; /* with the flag */
     uint64_t lost_allowed;      /* deliveries that retention may have taken */
     uint64_t lost;
-    bool is_retained_unsure; /* the store refused a retained value */
+    bool is_retained_unsure; /* the store refused a retained value, or retention took messages */
     enum model_mutation mutation;
     uint32_t mutation_at;            /* which occasion */
     struct model_receipt *held_back; /* of MODEL_SWAPS_RECEIPTS */
