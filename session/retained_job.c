@@ -256,7 +256,8 @@ void retained_job_detach(struct hub *hub, struct session *session)
         struct window_entry *entry = &session->window->entries[i];
         if (entry->state == WINDOW_FREE || entry->filter == NULL)
             continue;
-        mark(session, entry->filter);
+        if (entry->state != WINDOW_RELEASED) /* received: it need not come again */
+            mark(session, entry->filter);
         filter_release(&hub->index, entry->filter);
         if (entry->qos == 2) {
             /* PUBREL is sent again, or for the first time: a client that received the value knows

@@ -125,6 +125,21 @@ def resumed_session_does_not_get_retained_messages_again(gateway):
     assert gateway.before_probe(reader) == []
 
 
+@normative("MQTT-4.3.3-1")
+def retained_message_that_was_received_at_qos_2_is_not_sent_again_after_a_reconnect(gateway):
+    gateway.client("publisher").publish(gateway.topic(), b"value", 2, retain=True)
+    reader = gateway.client("reader", clean=False)
+    reader.subscribe((gateway.topic(), 2))
+    message = reader.next_publish()
+    reader.send(mqtt.acknowledge(mqtt.PUBREC, message.packet_id))
+    reader.expect(mqtt.PUBREL, message.packet_id)
+    reader.close()
+    reader = gateway.client("reader", clean=False)
+    reader.expect(mqtt.PUBREL, message.packet_id)
+    reader.send(mqtt.acknowledge(mqtt.PUBCOMP, message.packet_id))
+    assert gateway.before_probe(reader) == []
+
+
 @behaviour()
 def retained_message_missed_by_a_session_comes_with_retain_0(gateway):
     reader = gateway.client("reader", clean=False)

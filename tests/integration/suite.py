@@ -131,14 +131,7 @@ def selected(options):
     return [test for test in tests if options.only in (None, test.name)]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--only")
-    options = parser.parse_args()
-    daemons = {}
-    results = {"passed": 0, "failed": 0, "skipped": 0}
+def run_all(daemons, options, results):
     for test in selected(options):
         begin = time.monotonic()
         text = ""
@@ -154,6 +147,22 @@ def main():
         results[result] += 1
         ids = " ".join(test.ids)
         print(f"{result} {test.name} {ids} {time.monotonic() - begin:.2f} s{text}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--only")
+    options = parser.parse_args()
+    daemons = {}
+    results = {"passed": 0, "failed": 0, "skipped": 0}
+    try:
+        run_all(daemons, options, results)
+    except BaseException:
+        for daemon in daemons.values():
+            daemon.process.kill()
+        raise
     for settings, daemon in daemons.items():
         try:
             daemon.stop()
