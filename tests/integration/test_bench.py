@@ -173,6 +173,28 @@ def faults_on_the_way_are_counted(gateway):
 
 
 @behaviour()
+def a_lost_subscriber_is_told_and_draining_ends_though_pings_are_answered(gateway):
+    name = gateway.name("pair")
+    words = bench_words(gateway, "pairs", "--connections", "1", "--id", name, "--seconds", "3", "--drain", "2",
+                        "--keepalive", "1")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line, _ in zip(process.stderr, range(RUN_SECONDS_MAX)):
+            if "phase=measures up=2 " in line:
+                break
+        # Its subscriber's ClientId is taken over: what it publishes from here on reaches nobody.
+        gateway.socket().connect(name + "-0")
+        text, _ = process.communicate(timeout=RUN_SECONDS_MAX)
+    finally:
+        process.kill()
+        process.wait()
+    result = json.loads(text)
+    assert process.returncode == 1 and not result["is_good"], result
+    assert result["lost_connections"] == 1 and result["up_end"] == 1, result
+    assert result["lost"] > 0 and result["pings_answered"] >= 4, result
+
+
+@behaviour()
 def what_a_stopped_subscriber_does_not_get_is_counted_as_dropped(gateway):
     # More than its socket and what may wait for it hold, at QoS 0: the rest is dropped, and accounted for.
     def dropped():
