@@ -204,6 +204,7 @@ static bool replay(struct hub *hub, struct session *session, struct cursor *curs
         hub->counters.replayed++;
     }
     cursor->sequence = record->sequence + 1;
+    delivery_note_had(hub, session, record);
     return true;
 }
 

@@ -287,7 +287,8 @@ static void end_job(struct hub *hub)
 
 bool delivery_continue(struct hub *hub)
 {
-    hub->fan_out_left = FAN_OUT_PER_TURN;
+    uint32_t fan_out_max = hub->limits->fan_out_max;
+    hub->fan_out_left = fan_out_max == 0 ? FAN_OUT_PER_TURN : fan_out_max;
     if (hub->fan_out == NULL)
         return true;
     if (!run(hub, hub->fan_out, hub->fan_out->filters, &hub->fan_out_left))
@@ -309,6 +310,14 @@ uint64_t delivery_floor(const struct hub *hub, const struct session *session, ui
                    job->record->sequence > hub->floors[partition] && session->job == hub->job &&
                    session->job_qos == DELIVERY_DONE;
     return has_had ? job->record->sequence : hub->floors[partition];
+}
+
+void delivery_note_had(struct hub *hub, struct session *session, const struct record *record)
+{
+    if (ps_likely(hub->fan_out == NULL || hub->fan_out->record != record))
+        return;
+    session->job = hub->job;
+    session->job_qos = DELIVERY_DONE;
 }
 
 void delivery_abort(struct hub *hub)

@@ -36,6 +36,10 @@ void delivery_forget(struct hub *hub, const struct subscription *subscription);
 /* Every record of the partition up to here was delivered to this session, as far as it was live. */
 uint64_t delivery_floor(const struct hub *hub, const struct session *session, uint16_t partition);
 
+/* The session has come to this record by itself: a hand-over of it that is under way passes it
+ * over. */
+void delivery_note_had(struct hub *hub, struct session *session, const struct record *record);
+
 /* Ends a job that is under way. */
 void delivery_abort(struct hub *hub);
 

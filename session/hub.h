@@ -49,6 +49,7 @@ struct hub_limits {
     uint32_t filters_max;        /* of a filter table */
     uint32_t recent_entries_max; /* hand-overs kept for near cursors */
     uint32_t recent_bytes_max;
+    uint32_t fan_out_max;       /* subscribers looked at in one turn; 0: 16,384 */
     uint32_t reads_max;         /* reads of late sessions under way, per shard */
     uint64_t retained_max;      /* values of the gateway; 0: any number */
     uint32_t takeovers_max;     /* of one ClientId in DAMPER_WINDOW_MS without a delay; 0: any */

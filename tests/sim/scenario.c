@@ -156,6 +156,14 @@ static void draw_limits(struct scenario *scenario, struct random *random)
     scenario->buffer_bytes = ONE_OF(random, 1024, 4096, 65536);
 }
 
+/* What was added later, so that known seeds stay what they were as far as can be. */
+static void draw_later(struct scenario *scenario, struct random *random)
+{
+    scenario->hub_limits.fan_out_max = ONE_OF(random, 0, 0, 1, 3, 20);
+    if (random_chance(random, 1, 25))
+        scenario->client_count = 250;
+}
+
 void scenario_draw(struct scenario *scenario, uint64_t seed)
 {
     struct random random;
@@ -177,8 +185,9 @@ void scenario_draw(struct scenario *scenario, uint64_t seed)
         scenario->stall_chance = ONE_OF(&random, 2, 20, 100);
         scenario->stall_ms_max = ONE_OF(&random, 2, 20, 200);
     }
-    /* The busier, the shorter: a run has some thousands of publishes. */
     scenario->action_gap_us = ONE_OF(&random, 1000, 5000, 20000);
+    draw_later(scenario, &random);
+    /* The busier, the shorter: a run has some thousands of publishes. */
     uint32_t actions = 6000 / scenario->burst_max + 600;
     scenario->duration_ms =
         (uint32_t)((uint64_t)actions * scenario->action_gap_us / scenario->client_count / 1000);

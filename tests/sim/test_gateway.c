@@ -59,6 +59,35 @@ static void plain_clients_are_served(void **state)
     assert_true(result.receipts > 1000);
 }
 
+/* A fan-out of one subscriber a turn: every hand-over is a job that others come in between of. */
+static void the_smallest_fan_out_delivers_once_and_in_order(void **state)
+{
+    (void)state;
+    struct scenario scenario;
+    struct run_result result;
+    scenario_init(&scenario, 8);
+    scenario.name = "small fan-out";
+    scenario.shard_count = 2;
+    scenario.client_count = 30;
+    scenario.hub_limits.fan_out_max = 1;
+    scenario.weights[ACTION_CLOSE] = 2;
+    scenario.weights[ACTION_TAKE_OVER] = 2;
+    assert_true(run(&scenario, &result));
+    assert_true(result.receipts > 1000);
+}
+
+static void a_seed_is_the_same_run_every_time(void **state)
+{
+    (void)state;
+    struct scenario scenario;
+    struct run_result first;
+    struct run_result second;
+    scenario_draw(&scenario, 22);
+    assert_true(run(&scenario, &first));
+    assert_true(run(&scenario, &second));
+    assert_memory_equal(&first, &second, sizeof(first));
+}
+
 static void seeds_that_once_failed_pass(void **state)
 {
     (void)state;
@@ -196,6 +225,8 @@ int main(void)
         cmocka_unit_test(qos_0_is_received_or_counted),
         cmocka_unit_test(what_retention_takes_is_counted),
         cmocka_unit_test(the_smallest_window_delivers_everything),
+        cmocka_unit_test(the_smallest_fan_out_delivers_once_and_in_order),
+        cmocka_unit_test(a_seed_is_the_same_run_every_time),
         cmocka_unit_test(seeds_that_once_failed_pass),
         cmocka_unit_test(fresh_seeds_pass),
     };
