@@ -166,20 +166,31 @@ static struct broker_result commit(struct memory_handle *handle, struct memory_p
     return (struct broker_result){BROKER_OK, record->sequence};
 }
 
-/* Commits records of the first append, until it or what the turn allows is used up. Result: it is
+/* Commits records of the first append, until it or what the turn allows is used up. Behind a record
+ * for which memory was out all are unknown, so that repeating them keeps their order. Result: it is
  * complete. */
 static bool commit_some(struct memory_handle *handle, struct memory_partition *partition,
-                        struct broker_append *append, uint32_t *records_left, uint64_t *bytes_left)
+                        struct broker_append *append, uint32_t *records_left, uint64_t *bytes_left,
+                        bool *is_gapped)
 {
     uint64_t tail_before = memory_log_tail(&partition->log);
     uint32_t index = partition->append_done;
-    for (; index<append->count && * records_left> 0 && *bytes_left > 0; index++) {
+    for (; index < append->count; index++) {
+        bool is_over = *records_left == 0 || *bytes_left == 0;
+        if (is_over && !*is_gapped)
+            break;
         struct record *record = append->records[index];
         uint64_t bytes = broker_record_bytes(record);
         handle->append_bytes -= bytes;
+        if (*is_gapped) {
+            record_release(heap_of(handle), record);
+            append->results[index] = (struct broker_result){BROKER_UNKNOWN, 0};
+            continue;
+        }
         *bytes_left -= ps_min_u64(bytes, *bytes_left);
         --*records_left;
         append->results[index] = commit(handle, partition, record);
+        *is_gapped = append->results[index].status == BROKER_UNKNOWN;
     }
     partition->append_done = (uint16_t)index;
     handle->broker.counters.appended_records += memory_log_tail(&partition->log) - tail_before;
@@ -192,11 +203,13 @@ static void commit_appends(struct memory_handle *handle, struct memory_partition
     uint32_t records_left = ps_min_u32(BROKER_PULL_RECORDS_MAX, turn->records_left);
     uint32_t records_before = records_left;
     uint64_t bytes_left = ps_min_u64(TURN_BYTES_MAX, memory_store_share(handle->store) / 8);
+    bool is_gapped = false;
     /* What callbacks append waits for the next turn; they may also cancel. */
     for (uint32_t left = partition->appends.count; left > 0 && partition->appends.first; left--) {
         struct broker_append *append =
             ps_container_of(partition->appends.first, struct broker_append, request);
-        bool is_complete = commit_some(handle, partition, append, &records_left, &bytes_left);
+        bool is_complete =
+            commit_some(handle, partition, append, &records_left, &bytes_left, &is_gapped);
         atomic_store_explicit(partition->tail, memory_log_tail(&partition->log),
                               memory_order_release);
         if (!is_complete)
