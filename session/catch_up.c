@@ -5,8 +5,11 @@
  */
 #include "session/catch_up.h"
 
+#include <inttypes.h>
+
 #include "core/base.h"
 #include "core/heap.h"
+#include "core/log.h"
 #include "session/delivery.h"
 #include "session/hub.h"
 #include "session/hub_mail.h"
@@ -323,6 +326,21 @@ static struct cursor *cursor_of(struct session *session, const struct late_read 
     return cursor != NULL && cursor->read == read ? cursor : NULL;
 }
 
+/* Retention took records of the partition before they could be looked at. Which of them were the
+ * session's nobody knows any more. Logged once per session. */
+static void on_session_loss(struct hub *hub, struct session *session, const struct late_read *read)
+{
+    hub->counters.dropped[HUB_DROP_RETENTION] += read->pull.removed;
+    if (hub->log == NULL || (session->flags & SESSION_TOLD_LOSS))
+        return;
+    session->flags |= SESSION_TOLD_LOSS;
+    char client_id[128];
+    log_write(hub->log, LOG_WARNING, "retention",
+              "client_id=%s partition=%u removed=%" PRIu64 " next=%" PRIu64,
+              log_quote(client_id, sizeof(client_id), session->client_id, session->client_id_bytes),
+              read->pull.partition, read->pull.removed, read->pull.next);
+}
+
 static void on_session_read(struct hub *hub, struct late_read *read)
 {
     struct session *session = session_get(hub, read->session);
@@ -332,7 +350,7 @@ static void on_session_read(struct hub *hub, struct late_read *read)
     cursor->read = NULL;
     cursor->state = CURSOR_FAR;
     if (read->pull.removed != 0 && read->pull.status == BROKER_OK)
-        hub->counters.dropped[HUB_DROP_RETENTION] += read->pull.removed;
+        on_session_loss(hub, session, read);
     bool is_open = session->state == SESSION_ATTACHED;
     uint32_t i = 0;
     while (is_open && i < read->pull.count && replay(hub, session, cursor, read->pull.records[i]))
@@ -347,10 +365,22 @@ static void on_session_read(struct hub *hub, struct late_read *read)
     catch_up_schedule(hub, session);
 }
 
+/* The same for a whole shard: each of its live sessions may have lost something. */
+static void on_shard_loss(struct hub *hub, const struct late_read *read)
+{
+    hub->counters.dropped[HUB_DROP_RETENTION] += read->pull.removed;
+    if (hub->log != NULL)
+        log_write(hub->log, LOG_WARNING, "retention",
+                  "shard=%u partition=%u removed=%" PRIu64 " next=%" PRIu64, hub->shard->index,
+                  read->pull.partition, read->pull.removed, read->pull.next);
+}
+
 /* A shard that is late itself takes what it reads as if it had been handed over. */
 static void on_shard_read(struct hub *hub, struct late_read *read)
 {
     uint16_t partition = read->pull.partition;
+    if (read->pull.removed != 0 && read->pull.status == BROKER_OK)
+        on_shard_loss(hub, read);
     for (uint32_t i = 0; i < read->pull.count; i++) {
         struct record *record = read->pull.records[i];
         read->pull.records[i] = NULL;

@@ -150,6 +150,10 @@ def what_retention_took_is_counted_and_the_rest_comes_in_order(gateway):
     assert got == list(range(count - len(got), count))
     gateway.eventually(lambda: gateway.daemon.metric("penstock_dropped_total", reason="retention")
                        == count - len(got))
+    gateway.eventually(lambda: "event=retention" in gateway.daemon.log())
+    lines = [line for line in gateway.daemon.log().splitlines() if "event=retention" in line]
+    assert len(lines) == 1 and f"removed={count - len(got)} " in lines[0], lines
+    assert f'client_id="{gateway.name("s")}"' in lines[0], lines
 
 
 @behaviour(settings=("session.expiry=1s",))
