@@ -54,6 +54,7 @@ struct shard_thread {
     struct net_limits net_limits; /* replaced by the shard's thread when there are newer ones */
     struct hub_limits hub_limits;
     uint32_t limits_version;
+    _Atomic uint32_t seen_version; /* the same, for the main thread to read at any time */
     struct gateway_metrics_values metrics;
     pthread_t thread;
     bool is_running;
@@ -62,8 +63,15 @@ struct shard_thread {
     bool is_shutting_down;
 };
 
+/* A password file that a reload has replaced. It goes when every shard has seen a later version, so
+ * that no check begins with it any more, and a fence has come through the helper's queue behind
+ * those that had begun. Looked at by each reload, so that a few are kept, not one for each. */
 struct retired_passwords {
     struct retired_passwords *next;
+    uint32_t version; /* limits_version that the reload made */
+    bool is_fenced;
+    struct helper_job fence;
+    _Atomic bool is_passed;
     struct password_file *file;
 };
 
@@ -122,6 +130,7 @@ static void copy_limits(struct shard_thread *own)
     own->net_limits = gateway->net_limits;
     own->hub_limits = gateway->hub_limits;
     pthread_mutex_unlock(&gateway->limits_mutex);
+    atomic_store_explicit(&own->seen_version, version, memory_order_release);
 }
 
 /* Runs once a turn: snapshots for the readers, what a reload has changed, and the way out. */
@@ -487,14 +496,52 @@ void gateway_announce(struct gateway *gateway)
               gateway->shard_count, is_direct ? "direct" : "plain", (int)getpid());
 }
 
+static void pass_fence(void *context)
+{
+    struct retired_passwords *retired = context;
+    atomic_store_explicit(&retired->is_passed, true, memory_order_release);
+}
+
+static bool is_seen_by_all(const struct gateway *gateway, uint32_t version)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        uint32_t seen =
+            atomic_load_explicit(&gateway->shards[i].seen_version, memory_order_acquire);
+        if ((int32_t)(seen - version) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* Frees the replaced password files that nobody uses any more. */
+static void sweep_passwords(struct gateway *gateway)
+{
+    struct retired_passwords **link = &gateway->retired;
+    while (*link != NULL) {
+        struct retired_passwords *retired = *link;
+        if (!retired->is_fenced && is_seen_by_all(gateway, retired->version)) {
+            retired->fence = (struct helper_job){.run = pass_fence, .context = retired};
+            retired->is_fenced = helper_submit(gateway->helper, NULL, &retired->fence) == 0;
+        }
+        if (!atomic_load_explicit(&retired->is_passed, memory_order_acquire)) {
+            link = &retired->next;
+            continue;
+        }
+        *link = retired->next;
+        password_file_destroy(gateway->heap, retired->file);
+        heap_free(gateway->heap, retired);
+    }
+}
+
 int gateway_reload(struct gateway *gateway, const struct config *config, char *error)
 {
+    sweep_passwords(gateway);
     const struct gateway_config *values = config_values(config);
     struct password_file *passwords = NULL;
     int status = load_passwords(gateway, values, &passwords, error);
     if (status < 0)
         return status;
-    struct retired_passwords *retired = heap_alloc(gateway->heap, sizeof(*retired));
+    struct retired_passwords *retired = heap_zalloc(gateway->heap, sizeof(*retired));
     if (retired == NULL) {
         password_file_destroy(gateway->heap, passwords);
         snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
@@ -506,13 +553,17 @@ int gateway_reload(struct gateway *gateway, const struct config *config, char *e
     gateway_config_net_limits(values, gateway->shard_count, &gateway->net_limits);
     gateway_config_hub_limits(values, &gateway->hub_limits);
     pthread_mutex_unlock(&gateway->limits_mutex);
-    atomic_fetch_add_explicit(&gateway->limits_version, 1, memory_order_release);
-    *retired = (struct retired_passwords){gateway->retired, gateway->passwords};
-    gateway->retired = retired;
-    gateway->passwords = passwords;
     for (uint32_t i = 0; i < gateway->shard_count; i++)
         atomic_store_explicit(&gateway->shards[i].shard.authorizer.file, passwords,
                               memory_order_release);
+    retired->version =
+        atomic_fetch_add_explicit(&gateway->limits_version, 1, memory_order_release) + 1;
+    retired->file = gateway->passwords;
+    retired->next = gateway->retired;
+    gateway->retired = retired;
+    gateway->passwords = passwords;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        shard_wake(gateway->shards[i].shard.shard);
     return 0;
 }
 
