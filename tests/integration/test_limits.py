@@ -1,9 +1,12 @@
 """Every limit that protects a gateway: it is kept, told in a metric, and hurts nobody else."""
 
+import re
+import signal
 import socket
 import time
+import urllib.request
 
-from command import Running
+from command import Running, file_with
 from mqtt import PINGREQ, Client, connect, packet, publish
 from suite import behaviour, main
 
@@ -249,6 +252,44 @@ def a_gateway_short_of_memory_refuses_new_clients_and_keeps_those_it_has(gateway
     with Running(*arguments, "--set", f"memory.bytes_max={used * 2}") as running:
         port = int(running.wait_for(r"event=ready listen=127\.0\.0\.1:(\d+)")[1])
         Client(port).connect("roomy")
+
+
+@behaviour()
+def nearly_out_of_memory_who_does_not_drain_is_closed_and_others_are_served(gateway):
+    budget = gateway.daemon.metric("penstock_memory_bytes") + (32 << 20)
+    head = f"memory.bytes_max = {budget}\nadmin.listen = \"127.0.0.1:0\"\n"
+    with file_with(head + "overload.memory_percent = 100\n") as file, Running(
+            "--config", file.name, "--listen", "127.0.0.1:0", "--shards", str(gateway.shards)) as running:
+        match = running.wait_for(r"event=ready listen=127\.0\.0\.1:(\d+) admin=127\.0\.0\.1:(\d+)")
+        port, admin = int(match[1]), int(match[2])
+        stalled, reader, writer = Client(port, receive_bytes=4096), Client(port), Client(port)
+        for name, client in (("stalled", stalled), ("reader", reader), ("writer", writer)):
+            client.connect(name)
+        stalled.subscribe("flood")
+        reader.subscribe(("calm", 1))
+        for _ in range(100):
+            writer.publish("flood", b"x" * 100000)
+        writer.ping()
+        while told(admin, r"penstock_memory_bytes (\d+)") < budget * 0.92:  # the log keeps them
+            writer.publish("log", b"x" * 100000, qos=1)
+        # From here on 1 percent is much: of the five levels it is at the last one.
+        with open(file.name, "w", encoding="ascii") as again:
+            again.write(head + "overload.memory_percent = 1\n")
+        running.signal(signal.SIGHUP)
+        running.wait_for("event=reloaded")
+        gateway.eventually(lambda: refusing(port))
+        for i in range(20):
+            writer.publish("calm", str(i), qos=1)
+            assert reader.next_message().payload == str(i).encode()
+        gateway.eventually(lambda: told(admin, r'connections_closed_total\{.*reason="overload"\} (\d+)') >= 1)
+        stalled.close()
+
+
+def told(admin, pattern):
+    """The sum of what the administrator's page says of a metric."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return sum(map(int, re.findall(pattern, text)))
 
 
 def refusing(port):
