@@ -259,7 +259,8 @@ static void on_received(struct net *net, struct connection *connection,
 {
     if (connection->state == CONNECTION_CLOSING || connection->state == CONNECTION_FREE)
         return; /* closed meanwhile by what another connection of the batch said */
-    if (request->result == -EAGAIN) {
+    bool is_gone = (connection->flags & CONNECTION_DISCARD) != 0; /* a send said so */
+    if (request->result == -EAGAIN && !is_gone) {
         park(net, connection);
         return;
     }
@@ -280,7 +281,7 @@ static void on_received(struct net *net, struct connection *connection,
     if (!may_read(connection))
         return;
     bool is_watched = (connection->flags & CONNECTION_WATCHED) != 0;
-    if (request->has_more || count == request->bytes_max || !is_watched)
+    if (request->has_more || count == request->bytes_max || !is_watched || is_gone)
         net_make_ready(net, connection);
 }
 
