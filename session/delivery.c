@@ -33,6 +33,7 @@ struct fan_out {
     uint32_t filter_index;
     uint32_t filter_count;
     uint32_t pass;
+    bool is_outdated; /* a subscription went or changed: what the first pass granted may not hold */
     struct filter *filters[];
 };
 
@@ -174,11 +175,14 @@ static void visit(struct hub *hub, const struct fan_out *job, struct subscriptio
     }
     if (filter_count > 1 && job->pass == 0)
         return;
-    if (session->job == hub->job && session->job_qos != DELIVERY_DONE) {
-        uint8_t granted = session->job_qos;
-        session->job_qos = DELIVERY_DONE;
-        deliver(hub, session, job->record, granted, job->position);
-    }
+    if (session->job != hub->job || session->job_qos == DELIVERY_DONE)
+        return;
+    int granted = session->job_qos;
+    if (ps_unlikely(job->is_outdated))
+        granted = delivery_granted(hub, session, job->record);
+    session->job_qos = DELIVERY_DONE;
+    if (granted >= 0)
+        deliver(hub, session, job->record, (uint8_t)granted, job->position);
 }
 
 /* Goes on until the job is done (true) or `*budget` is used up. */
@@ -301,6 +305,13 @@ void delivery_forget(struct hub *hub, const struct subscription *subscription)
 {
     if (hub->fan_out != NULL && hub->fan_out->next == subscription)
         hub->fan_out->next = subscription->next_of_filter;
+    delivery_note_changed(hub);
+}
+
+void delivery_note_changed(struct hub *hub)
+{
+    if (hub->fan_out != NULL)
+        hub->fan_out->is_outdated = true;
 }
 
 uint64_t delivery_floor(const struct hub *hub, const struct session *session, uint16_t partition)

@@ -33,6 +33,9 @@ bool delivery_continue(struct hub *hub);
 /* To be called before a subscription goes, lest a job stand on it. */
 void delivery_forget(struct hub *hub, const struct subscription *subscription);
 
+/* A subscription's QoS has changed: a job under way looks at what is granted now. */
+void delivery_note_changed(struct hub *hub);
+
 /* Every record of the partition up to here was delivered to this session, as far as it was live. */
 uint64_t delivery_floor(const struct hub *hub, const struct session *session, uint16_t partition);
 

@@ -12,6 +12,7 @@
 #include "net/mqtt_encode.h"
 #include "net/mqtt_topic.h"
 #include "session/catch_up.h"
+#include "session/delivery.h"
 #include "session/hub.h"
 #include "session/interest.h"
 #include "session/retained_job.h"
@@ -183,6 +184,7 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
             job->starts->references++;
         }
         subscription->qos = wanted->qos;
+        delivery_note_changed(hub);
         if (is_durable) {
             subscription->flags |= SUBSCRIPTION_RETAINED_DUE;
             session_store_mark(session, subscription->block);

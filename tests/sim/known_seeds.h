@@ -11,6 +11,8 @@ static const struct known_seed {
     uint64_t seed;
     const char *name;
 } known_seeds[] = {
+    {46, "a fan-out that an UNSUBSCRIBE came in between of goes on at what is still granted"},
+    {36, "a fan-out that goes on over turns delivers once to whom the recent ring has served"},
     {91, "what is handed over while a resumed session waits for other owners is read by it"},
     {44, "a session held up by unsent bytes alone goes on when they are sent"},
     {59, "QoS 0 that waits for a retained one is not overtaken by the next retained one"},
