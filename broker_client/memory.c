@@ -372,7 +372,9 @@ static void destroy(struct broker *broker)
     }
     free_ended_watches(handle);
     for (uint32_t index = 0; index < handle->partition_count; index++)
-        memory_partition_deinit(handle, &handle->partitions[index]);
+        memory_partition_deinit(
+            handle, &handle->partitions[index],
+            (uint16_t)(index * broker->options.shard_count + broker->options.shard_index));
     ps_assert(handle->account.bytes == 0 && handle->account.records == 0);
     memory_store_close(handle->store, broker->options.shard_index);
     heap_free(heap, handle->partitions);

@@ -1,6 +1,7 @@
 /*
  * The memory driver: a broker inside the gateway, gone with it. One store per gateway holds the
- * budget and the keys; each shard has a handle that owns its partitions' logs.
+ * budget and the keys; each shard has a handle that owns its partitions' logs. A handle that ends
+ * gives them back to the store, and the one that is made next goes on with them.
  *
  * Threads: store create and destroy by one thread while no handle exists; each handle by its shard.
  * Keys are shared under a mutex that is held for one request or one small batch, never across a
@@ -42,6 +43,10 @@ int memory_store_create(const struct memory_store_config *config, struct heap *h
 
 /* Every handle must be gone. */
 void memory_store_destroy(struct memory_store *store);
+
+/* From here this many shards; every handle must be gone. 0, -EINVAL (the largest record would not
+ * fit a shard's share any more) or -ENOMEM. */
+int memory_store_set_shards(struct memory_store *store, uint16_t shard_count);
 
 /* The handle of shard options->shard_index. 0, -EINVAL (shard_count or shard_index disagrees with
  * the store's, or that shard has a handle) or -ENOMEM. Ends with broker_destroy. */

@@ -61,11 +61,13 @@ static inline struct memory_partition *memory_partition_of(struct memory_handle 
     return &handle->partitions[partition / handle->broker.options.shard_count];
 }
 
+/* Goes on with what an earlier handle gave back to the store, if there was one. */
 void memory_partition_init(struct memory_handle *handle, struct memory_partition *partition,
                            uint16_t number);
 
-/* Releases its records and those of the appends that wait. */
-void memory_partition_deinit(struct memory_handle *handle, struct memory_partition *partition);
+/* Releases the records of the appends that wait; log and window are the store's again. */
+void memory_partition_deinit(struct memory_handle *handle, struct memory_partition *partition,
+                             uint16_t number);
 
 /* 0 or -EAGAIN; takes references of its own on the records. */
 int memory_partition_append(struct memory_handle *handle, struct broker_append *append);

@@ -67,6 +67,41 @@ void memory_log_deinit(struct memory_log *log)
     heap_free(log->heap, log->blocks);
 }
 
+/* Blocks that exist, the spare one apart: from that of `first` on. */
+static uint64_t block_count(const struct memory_log *log)
+{
+    if (block_position(log->next) == 0 && memory_log_is_empty(log))
+        return 0;
+    return block_number(log->next - 1) - block_number(log->first) + 1;
+}
+
+/* What the log takes but for indexes. */
+static struct memory_log_account measure(const struct memory_log *log)
+{
+    uint64_t blocks = block_count(log) + (log->spare != NULL);
+    struct memory_log_account own = {
+        .bytes = blocks * sizeof(struct memory_log_block) +
+                 log->block_capacity * sizeof(struct memory_log_block *),
+        .records = log->next - log->first,
+    };
+    for (uint64_t sequence = log->first; sequence < log->next; sequence++)
+        own.bytes += record_log_bytes(memory_log_at(log, sequence));
+    return own;
+}
+
+void memory_log_move(struct memory_log *log, struct heap *heap, struct memory_log_account *account)
+{
+    for (uint64_t i = 0; i < block_count(log); i++)
+        memory_log_block_forget(log, *block_place(log, block_number(log->first) + i));
+    const struct memory_log_account own = measure(log);
+    log->account->bytes -= own.bytes;
+    log->account->records -= own.records;
+    account->bytes += own.bytes;
+    account->records += own.records;
+    log->account = account;
+    log->heap = heap;
+}
+
 /* Makes the ring of blocks twice as long. */
 static int ring_grow(struct memory_log *log)
 {

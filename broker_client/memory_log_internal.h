@@ -66,6 +66,10 @@ void memory_log_init(struct memory_log *log, struct heap *heap, struct memory_lo
 /* Releases every record. */
 void memory_log_deinit(struct memory_log *log);
 
+/* The log goes from one owner to another: its memory is the business of this heap and this account
+ * from here on. Its indexes go. */
+void memory_log_move(struct memory_log *log, struct heap *heap, struct memory_log_account *account);
+
 static inline uint64_t memory_log_tail(const struct memory_log *log)
 {
     return log->next - 1;

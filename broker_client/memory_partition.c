@@ -28,15 +28,19 @@ void memory_partition_init(struct memory_handle *handle, struct memory_partition
                            uint16_t number)
 {
     const struct memory_store_config *config = &handle->store->config;
-    memory_log_init(&partition->log, heap_of(handle), &handle->account, config->hash_seed);
-    memory_window_init(&partition->window, heap_of(handle), &handle->account,
-                       config->deduplication_max, config->hash_seed);
+    struct memory_kept *kept = &handle->store->kept[number];
+    if (kept->is_there) {
+        partition->log = kept->log;
+        partition->window = kept->window;
+        memory_log_move(&partition->log, heap_of(handle), &handle->account);
+        memory_window_move(&partition->window, heap_of(handle), &handle->account);
+        kept->is_there = false;
+    } else {
+        memory_log_init(&partition->log, heap_of(handle), &handle->account, config->hash_seed);
+        memory_window_init(&partition->window, heap_of(handle), &handle->account,
+                           config->deduplication_max, config->hash_seed);
+    }
     partition->tail = memory_store_tail(handle->store, number);
-    /* A handle that comes after another one of its shard goes on above its numbers. */
-    uint64_t used = atomic_load_explicit(partition->tail, memory_order_relaxed);
-    used = (used + MEMORY_LOG_BLOCK_RECORDS - 1) / MEMORY_LOG_BLOCK_RECORDS;
-    partition->log.first = used * MEMORY_LOG_BLOCK_RECORDS + 1;
-    partition->log.next = partition->log.first;
     atomic_store_explicit(partition->tail, memory_log_tail(&partition->log), memory_order_release);
 }
 
@@ -47,8 +51,10 @@ static void release_records(struct memory_handle *handle, const struct broker_ap
         record_release(heap_of(handle), append->records[index]);
 }
 
-void memory_partition_deinit(struct memory_handle *handle, struct memory_partition *partition)
+void memory_partition_deinit(struct memory_handle *handle, struct memory_partition *partition,
+                             uint16_t number)
 {
+    struct memory_store *store = handle->store;
     uint32_t done = partition->append_done;
     for (;;) {
         struct broker_request *request = broker_queue_pop(&partition->appends);
@@ -57,8 +63,10 @@ void memory_partition_deinit(struct memory_handle *handle, struct memory_partiti
         release_records(handle, ps_container_of(request, struct broker_append, request), done);
         done = 0;
     }
-    memory_window_deinit(&partition->window);
-    memory_log_deinit(&partition->log);
+    memory_log_move(&partition->log, store->heap, &store->kept_account);
+    memory_window_move(&partition->window, store->heap, &store->kept_account);
+    store->kept[number] =
+        (struct memory_kept){.log = partition->log, .window = partition->window, .is_there = true};
 }
 
 static void set_due(struct memory_handle *handle, struct memory_partition *partition)

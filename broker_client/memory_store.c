@@ -80,6 +80,12 @@ static int create_shards(struct memory_store *store)
     return 0;
 }
 
+static void free_shards(struct memory_store *store)
+{
+    heap_free(store->heap, store->shards);
+    heap_free(store->heap, store->tails);
+}
+
 int memory_store_create(const struct memory_store_config *config, struct heap *heap,
                         struct memory_store **out_store)
 {
@@ -95,6 +101,12 @@ int memory_store_create(const struct memory_store_config *config, struct heap *h
         heap_free(heap, store);
         return -ENOMEM;
     }
+    store->kept = heap_zalloc(heap, complete.partition_count * sizeof(store->kept[0]));
+    if (store->kept == NULL) {
+        free_shards(store);
+        heap_free(heap, store);
+        return -ENOMEM;
+    }
     memory_keys_init(&store->keys, complete.hash_seed);
     store->keys.counted_kind = complete.counted_kind;
     memory_link_init(&store->watches);
@@ -107,11 +119,37 @@ void memory_store_destroy(struct memory_store *store)
 {
     for (uint32_t shard = 0; shard < store->config.shard_count; shard++)
         ps_assert(!store->shards[shard].is_open);
+    for (uint32_t partition = 0; partition < store->config.partition_count; partition++) {
+        struct memory_kept *kept = &store->kept[partition];
+        if (!kept->is_there)
+            continue;
+        memory_window_deinit(&kept->window);
+        memory_log_deinit(&kept->log);
+    }
+    ps_assert(store->kept_account.bytes == 0 && store->kept_account.records == 0);
     memory_keys_deinit(&store->keys, store->heap);
     pthread_mutex_destroy(&store->mutex);
-    heap_free(store->heap, store->shards);
-    heap_free(store->heap, store->tails);
+    free_shards(store);
+    heap_free(store->heap, store->kept);
     heap_free(store->heap, store);
+}
+
+int memory_store_set_shards(struct memory_store *store, uint16_t shard_count)
+{
+    for (uint32_t shard = 0; shard < store->config.shard_count; shard++)
+        ps_assert(!store->shards[shard].is_open);
+    struct memory_store next = {.config = store->config, .heap = store->heap};
+    next.config.shard_count = shard_count;
+    struct memory_store_config asked = next.config;
+    if (!complete_config(&asked))
+        return -EINVAL;
+    if (create_shards(&next) < 0)
+        return -ENOMEM;
+    free_shards(store);
+    store->config.shard_count = shard_count;
+    store->shards = next.shards;
+    store->tails = next.tails;
+    return 0;
 }
 
 static void lock(struct memory_store *store)

@@ -17,6 +17,8 @@
 #include "broker_client/broker.h"
 #include "broker_client/memory.h"
 #include "memory_keys_internal.h"
+#include "memory_log_internal.h"
+#include "memory_window_internal.h"
 
 enum {
     MEMORY_STORE_ALIGNMENT = 64,
@@ -52,10 +54,19 @@ struct memory_news {
     bool is_deletion;
 };
 
+/* A partition between two handles. */
+struct memory_kept {
+    struct memory_log log;
+    struct memory_window window;
+    bool is_there;
+};
+
 struct memory_store {
     struct memory_store_config config; /* every default filled in */
     struct heap *heap;
     struct memory_store_shard *shards;
+    struct memory_kept *kept; /* by partition; each used where its handle is made or ends */
+    struct memory_log_account kept_account;
     _Atomic uint64_t *tails;    /* of all partitions, each shard's on cache lines of its own */
     _Atomic uint64_t log_bytes; /* over all handles */
     _Atomic uint64_t key_bytes; /* written under the lock, as are the next five */

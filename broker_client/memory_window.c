@@ -35,6 +35,15 @@ void memory_window_deinit(struct memory_window *window)
     free_memory(window);
 }
 
+void memory_window_move(struct memory_window *window, struct heap *heap,
+                        struct memory_log_account *account)
+{
+    window->account->bytes -= capacity_bytes(window->capacity);
+    account->bytes += capacity_bytes(window->capacity);
+    window->account = account;
+    window->heap = heap;
+}
+
 static uint32_t count_of(const struct memory_window *window)
 {
     return window->next - window->first;

@@ -39,6 +39,10 @@ void memory_window_init(struct memory_window *window, struct heap *heap,
                         struct memory_log_account *account, uint32_t count_max, uint64_t hash_seed);
 void memory_window_deinit(struct memory_window *window);
 
+/* Its memory is the business of this heap and this account from here on. */
+void memory_window_move(struct memory_window *window, struct heap *heap,
+                        struct memory_log_account *account);
+
 /* Forgets what was added before `oldest_s`. */
 void memory_window_expire(struct memory_window *window, uint32_t oldest_s);
 

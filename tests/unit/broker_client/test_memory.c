@@ -103,6 +103,11 @@ static void on_pulled(struct broker_pull *pull)
     (void)pull;
 }
 
+static void on_tail(struct broker_tail *tail)
+{
+    (void)tail;
+}
+
 static void on_got(struct broker_get *get)
 {
     ++*(uint32_t *)get->request.owner;
@@ -272,7 +277,7 @@ static void an_id_is_forgotten_after_its_time(void **state)
     deinit(&fixture);
 }
 
-static void a_shard_has_one_handle_and_a_later_one_goes_on_above_its_numbers(void **state)
+static void a_shard_has_one_handle(void **state)
 {
     (void)state;
     struct fixture fixture;
@@ -282,14 +287,73 @@ static void a_shard_has_one_handle_and_a_later_one_goes_on_above_its_numbers(voi
     fixture.shard_count = 3;
     assert_int_equal(open_handle(&fixture, 2, &second), -EINVAL);
     fixture.shard_count = 2;
-    append_many(&fixture, 1, 3);
-    broker_destroy(fixture.brokers[1]);
-    assert_int_equal(open_handle(&fixture, 1, &fixture.brokers[1]), 0);
-    struct broker_append *append = make_append(&fixture.heap, 1, 1, false);
-    assert_int_equal(broker_append(fixture.brokers[1], append), 0);
-    settle(&fixture, 1);
-    assert_true(append->results[0].sequence > 300);
-    free_append(&fixture.heap, append);
+    deinit(&fixture);
+}
+
+/* Handles of `shard_count` shards in place of those that are there. */
+static void make_handles_again(struct fixture *fixture, uint32_t shard_count)
+{
+    for (uint32_t shard = 0; shard < fixture->shard_count; shard++)
+        broker_destroy(fixture->brokers[shard]);
+    fixture->shard_count = shard_count;
+    assert_int_equal(memory_store_set_shards(fixture->store, (uint16_t)shard_count), 0);
+    for (uint32_t shard = 0; shard < shard_count; shard++) {
+        if (fixture->heaps[shard].budget == NULL)
+            heap_init(&fixture->heaps[shard], &fixture->budget);
+        assert_int_equal(open_handle(fixture, shard, &fixture->brokers[shard]), 0);
+    }
+}
+
+/* Appends a record with an id to a partition. Result: what the driver says. */
+static struct broker_result append_once(struct fixture *fixture, uint16_t partition, uint64_t id)
+{
+    struct broker_append *append = make_append(&fixture->heap, partition, 1, false);
+    append->records[0]->deduplication_id = (struct record_id){1, id};
+    uint32_t shard = partition % fixture->shard_count;
+    assert_int_equal(broker_append(fixture->brokers[shard], append), 0);
+    settle(fixture, shard);
+    struct broker_result result = append->results[0];
+    free_append(&fixture->heap, append);
+    return result;
+}
+
+/* 300 records and one with an id in each partition, and one that waits. The reads leave indexes. */
+static void handles_that_are_made_again_find_records_numbers_and_ids(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    assert_int_equal(init(&fixture, 2, 1 << 24, 0), 0);
+    for (uint16_t partition = 0; partition < PARTITIONS; partition++) {
+        append_many(&fixture, partition, 3);
+        assert_int_equal(append_once(&fixture, partition, partition).status, BROKER_OK);
+    }
+    struct broker_append *waits = make_append(&fixture.heap, 1, 1, false);
+    assert_int_equal(broker_append(fixture.brokers[1], waits), 0);
+    static const uint32_t counts[] = {2, 1, 3};
+    for (uint32_t round = 0; round < ps_array_count(counts); round++) {
+        make_handles_again(&fixture, counts[round]);
+        for (uint16_t partition = 0; partition < PARTITIONS; partition++) {
+            struct broker *broker = fixture.brokers[partition % counts[round]];
+            struct broker_tail tail = {.on_done = on_tail, .partition = partition};
+            const struct broker_bytes topic = {"t", 1};
+            struct broker_pull pull = {.on_done = on_pulled,
+                                       .partition = partition,
+                                       .from = 1,
+                                       .bytes_max = 1 << 20,
+                                       .hint = {.topics = &topic, .topic_count = 1}};
+            assert_int_equal(broker_tail(broker, &tail), 0);
+            assert_int_equal(broker_pull(broker, &pull), 0);
+            settle(&fixture, partition % counts[round]);
+            assert_int_equal(tail.tail, 301 + round);
+            assert_int_equal(pull.removed, 0);
+            assert_int_equal(pull.records[0]->sequence, 1);
+            struct broker_result result = append_once(&fixture, partition, partition);
+            assert_int_equal(result.status, BROKER_DUPLICATE);
+            assert_int_equal(result.sequence, 301);
+            assert_int_equal(append_once(&fixture, partition, 100 + round).sequence, 302 + round);
+        }
+    }
+    free_append(&fixture.heap, waits); /* was given up with the handle that had taken it */
     deinit(&fixture);
 }
 
@@ -540,7 +604,8 @@ int main(void)
         cmocka_unit_test(an_append_that_is_cancelled_half_way_says_what_was_stored),
         cmocka_unit_test(a_partition_commits_no_faster_than_its_channel_is_fed),
         cmocka_unit_test(an_id_is_forgotten_after_its_time),
-        cmocka_unit_test(a_shard_has_one_handle_and_a_later_one_goes_on_above_its_numbers),
+        cmocka_unit_test(a_shard_has_one_handle),
+        cmocka_unit_test(handles_that_are_made_again_find_records_numbers_and_ids),
         cmocka_unit_test(a_shard_above_its_share_is_woken_to_make_room),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(handles_on_threads_of_their_own_share_keys_and_memory),
