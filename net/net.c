@@ -294,6 +294,13 @@ static void on_accepted(struct net *net, const struct ring_event *event)
     net_make_ready(net, connection);
 }
 
+/* Target and source let go of it in either order: the source with the answer, or at its end. */
+static void release_moved(struct net *net, struct moved_connection *moved)
+{
+    if (atomic_fetch_sub_explicit(&moved->holders, 1, memory_order_acq_rel) == 1)
+        heap_free(net->heap, moved);
+}
+
 static void on_moved_in(struct net *net, const struct ring_event *event)
 {
     struct moved_connection *moved = (struct moved_connection *)(uintptr_t)event->token;
@@ -313,7 +320,7 @@ static void on_moved_in(struct net *net, const struct ring_event *event)
             net_finish(net, connection, false);
         else
             ring_close(net->ring, event->socket, true);
-        heap_free(net->heap, moved);
+        release_moved(net, moved);
         return;
     }
     receive->buffer_bytes = buffer_bytes;
@@ -323,7 +330,7 @@ static void on_moved_in(struct net *net, const struct ring_event *event)
     connection->receive = receive;
     connection->flags |= moved->flags | CONNECTION_MOVED | CONNECTION_UNPARSED;
     *net_peer_at(net, connection->slot) = moved->peer;
-    heap_free(net->heap, moved);
+    release_moved(net, moved);
     net->counters.moves_in++;
     net_make_ready(net, connection);
     if (net->is_shut_down)
@@ -339,13 +346,14 @@ void net_start_move(struct net *net, struct connection *connection)
         connection_close(net, connection, CONNECTION_CLOSED_MEMORY);
         return;
     }
+    atomic_init(&moved->holders, 2);
     moved->peer = *net_peer_at(net, connection->slot);
     moved->flags = connection->flags & (CONNECTION_LOOPBACK | CONNECTION_SOURCE);
     moved->byte_count = receive->used;
     memcpy(moved->bytes, receive->bytes, receive->used);
     net_receive_buffer_release(net, connection);
     timer_wheel_remove(&net->wheel, connection->slot);
-    /* Kept here until the answer: it is ours to free only if the move fails. */
+    /* Kept here until the answer: it is ours alone if the move fails. */
     connection->owner = moved;
     atomic_store_explicit(&moved->is_packed, true, memory_order_release);
     net->counters.moves_out++;
@@ -370,6 +378,7 @@ static void on_moved_out(struct net *net, const struct ring_event *event)
     struct moved_connection *moved = connection->owner;
     connection->owner = NULL;
     if (event->result == 0) {
+        release_moved(net, moved);
         net_finish(net, connection, true);
         return;
     }
@@ -562,7 +571,7 @@ void net_finish(struct net *net, struct connection *connection, bool is_moved)
     }
     void *owner = connection->owner;
     if (connection->state == CONNECTION_MOVING && owner != NULL) {
-        heap_free(net->heap, owner); /* only at the end of the process: the move was not answered */
+        release_moved(net, owner); /* only at the end: the move was not answered */
         owner = NULL;
     }
     if (!is_moved) {
@@ -574,7 +583,9 @@ void net_finish(struct net *net, struct connection *connection, bool is_moved)
             if (owner != NULL)
                 net->callbacks.on_close(net->callbacks.context, connection, reason);
         }
-        ring_close(net->ring, net_socket(connection), connection->flags & CONNECTION_DISCARD);
+        /* What is being moved is the ring's until its answer, which does not come any more. */
+        if (connection->state != CONNECTION_MOVING)
+            ring_close(net->ring, net_socket(connection), connection->flags & CONNECTION_DISCARD);
     }
     connection->owner = NULL;
     connection->state = CONNECTION_FREE;

@@ -54,6 +54,7 @@ struct moved_connection {
     /* Released by the shard that packs, acquired by the one that unpacks: the kernel's order of the
      * two completions, said in the language's terms too. */
     _Atomic bool is_packed;
+    _Atomic uint32_t holders; /* target and source: the later one frees it */
     struct connection_peer peer;
     uint16_t flags;
     uint32_t byte_count;
