@@ -99,7 +99,7 @@ bool delivery_send(struct hub *hub, struct session *session, struct record *reco
     hub->counters.in_flight++;
     progress_note(hub, session);
     /* QoS 1 behind a QoS 2 that waits keeps its place. */
-    if (filter == NULL && (qos == 2 || session->exactly_once != NULL))
+    if (qos == 2 || session->exactly_once != NULL)
         exactly_once_take(hub, session, EXACTLY_ONCE_PUBLISH, entry->packet_id,
                           record_acquire(record));
     else

@@ -46,9 +46,11 @@ static void publish(struct hub *hub, struct session *session, uint16_t packet_id
                     struct record *record)
 {
     const struct window_entry *entry = window_find(session->window, packet_id);
-    bool is_it = entry != NULL && entry->sequence == record->sequence &&
-                 entry->partition == record->partition;
-    if (is_it)
+    if (entry == NULL || entry->partition != record->partition)
+        return;
+    if (entry->filter != NULL)
+        delivery_write(hub, session, record, entry->qos, packet_id, DELIVERY_RETAIN);
+    else if (entry->sequence == record->sequence)
         delivery_write(hub, session, record, entry->qos, packet_id, 0);
 }
 

@@ -79,9 +79,10 @@ bool inbound_open(struct hub *hub, struct session *session, uint16_t packet_id, 
         *page = heap_zalloc(hub->heap, sizeof(**page));
     if (*page == NULL)
         return false;
-    (*page)->generations[packet_id % INBOUND_PAGE_IDS] = generation;
-    (*page)->open_count++;
-    inbound->open_count++;
+    uint64_t *place = &(*page)->generations[packet_id % INBOUND_PAGE_IDS];
+    (*page)->open_count += *place == 0;
+    inbound->open_count += *place == 0;
+    *place = generation;
     progress_note(hub, session);
     return true;
 }
@@ -97,23 +98,9 @@ void inbound_iterate(const struct session *session,
         const uint64_t *generation = generation_of(inbound, (uint16_t)id);
         if (generation == NULL)
             id |= INBOUND_PAGE_IDS - 1; /* past the page */
-        else if (*generation != 0 && !(*generation & INBOUND_UNLOGGED))
+        else if (*generation != 0)
             visit(context, (uint16_t)id, *generation);
     }
-}
-
-static void count_one(void *context, uint16_t packet_id, uint64_t generation)
-{
-    (void)packet_id;
-    (void)generation;
-    ++*(uint32_t *)context;
-}
-
-uint32_t inbound_logged_count(const struct session *session)
-{
-    uint32_t count = 0;
-    inbound_iterate(session, count_one, &count);
-    return count;
 }
 
 /* Says why a publish is not taken; it is acknowledged all the same, as the client can do nothing
@@ -268,6 +255,16 @@ static void repeat_answer(struct hub *hub, struct session *session, uint16_t pac
     send_due(hub, session);
 }
 
+/* Only QoS 2 counts: repeated after a crash in the same order [MQTT-4.4.0-1], publishes get the
+ * same numbers and so the same deduplication ids. */
+static uint64_t next_generation(const struct session *session, const struct mqtt_publish *publish,
+                                uint64_t open)
+{
+    if ((open & INBOUND_DOUBTFUL) && publish->is_dup)
+        return open & ~INBOUND_DOUBTFUL;
+    return session->generation + (publish->qos == 2);
+}
+
 static enum net_verdict publish_acknowledged(struct hub *hub, struct session *session,
                                              const struct mqtt_publish *publish)
 {
@@ -275,14 +272,13 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
     if (inbound == NULL || !make_room(hub, inbound))
         goto out_of_memory;
     uint32_t position = inbound->first + inbound->count;
-    const uint64_t *open = publish->qos == 2 ? generation_of(inbound, publish->packet_id) : NULL;
-    if (open != NULL && *open != 0) {
+    const uint64_t *known = publish->qos == 2 ? generation_of(inbound, publish->packet_id) : NULL;
+    uint64_t open = known == NULL ? 0 : *known;
+    if (open != 0 && !(open & INBOUND_DOUBTFUL)) {
         repeat_answer(hub, session, publish->packet_id);
         return NET_CONTINUE;
     }
-    /* Only QoS 2 counts: repeated after a crash in the same order [MQTT-4.4.0-1], publishes get the
-     * same numbers and so the same deduplication ids. */
-    uint64_t generation = session->generation + (publish->qos == 2);
+    uint64_t generation = next_generation(session, publish, open);
     bool is_logged = is_rejected(hub, publish);
     if (!is_logged) {
         struct record *record = make_record(hub, publish);
@@ -295,7 +291,7 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
             return retry_later(hub, session);
         }
         queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_WAITING);
-        session->generation = generation;
+        session->generation = ps_max_u64(session->generation, generation);
     } else {
         queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_DUE);
         send_due(hub, session);

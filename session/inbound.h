@@ -36,8 +36,12 @@ struct inbound_answer {
     uint8_t state;       /* enum inbound_state */
 };
 
-/* In a generation: the log has not answered yet, so the id must not be stored as open. */
+/* In a generation: the log has not answered yet. If the gateway is killed before it does, nobody
+ * knows whether the log has the message: */
 #define INBOUND_UNLOGGED (1ULL << 63)
+/* the id was stored so. Its repetition is published again under the generation that it had, for the
+ * log to know it; another message under the id is a new one. */
+#define INBOUND_DOUBTFUL (1ULL << 62)
 
 /* Generations of the QoS 2 packet ids of one page; 0: not open. It goes with its last open id. */
 struct inbound_page {
@@ -79,8 +83,7 @@ void inbound_destroy(struct hub *hub, struct session *session);
 bool inbound_open(struct hub *hub, struct session *session, uint16_t packet_id,
                   uint64_t generation);
 
-/* How many ids are open and in the log; visits them, in ascending order. */
-uint32_t inbound_logged_count(const struct session *session);
+/* Visits the ids that are open, in ascending order: as many as open_count. */
 void inbound_iterate(const struct session *session,
                      void (*visit)(void *context, uint16_t packet_id, uint64_t generation),
                      void *context);

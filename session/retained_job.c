@@ -279,7 +279,6 @@ void retained_job_resume(struct hub *hub, struct session *session)
     for (; subscription != NULL; subscription = subscription->next_of_session) {
         if (!(subscription->flags & SUBSCRIPTION_RETAINED_DUE))
             continue;
-        subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
         retained_job_add(hub, session, subscription->filter, subscription->starts);
     }
 }

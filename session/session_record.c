@@ -24,10 +24,17 @@ enum {
     FILTER_FIXED_BYTES = 1 + 1 + 1 + 2
 };
 
-/* Retained values in flight are not stored: the filter is marked, and the values are sent again. */
+static bool is_retained_entry(const struct window_entry *entry)
+{
+    return entry->state != WINDOW_FREE && entry->sequence == 0;
+}
+
+/* Retained values in flight are not stored: the filter is marked, and the values are sent again.
+ * Only a packet id of QoS 2 is, as one to be released: until then its receiver would take another
+ * message under it for a repetition. */
 static bool is_stored_entry(const struct window_entry *entry)
 {
-    return entry->state != WINDOW_FREE && entry->sequence != 0;
+    return entry->state != WINDOW_FREE && (entry->sequence != 0 || entry->qos == 2);
 }
 
 static uint32_t in_flight_count(const struct session *session)
@@ -40,7 +47,7 @@ static uint32_t in_flight_count(const struct session *session)
 
 static uint32_t inbound_count(const struct session *session)
 {
-    return inbound_logged_count(session);
+    return session->inbound == NULL ? 0 : session->inbound->open_count;
 }
 
 /* In flight and open ids. */
@@ -66,17 +73,20 @@ static void encode_in_flight(const struct session *session, struct wire_writer *
             continue;
         wire_write_u16(writer, entry->packet_id);
         wire_write_u16(writer, entry->partition);
-        wire_write_u8(writer, entry->state);
+        bool is_retained = is_retained_entry(entry);
+        wire_write_u8(writer, is_retained ? WINDOW_RELEASED : entry->state);
         wire_write_u8(writer, entry->qos);
         wire_write_u32(writer, window->next_order - entry->order);
-        wire_write_u64(writer, entry->sequence);
+        wire_write_u64(writer, is_retained ? UINT64_MAX : entry->sequence);
     }
 }
 
 static void encode_inbound(void *context, uint16_t packet_id, uint64_t generation)
 {
+    const uint64_t flags = INBOUND_UNLOGGED | INBOUND_DOUBTFUL;
+    bool is_in_doubt = (generation & flags) != 0;
     wire_write_u16(context, packet_id);
-    wire_write_u64(context, generation);
+    wire_write_u64(context, (generation & ~flags) | (is_in_doubt ? INBOUND_UNLOGGED : 0));
 }
 
 static void encode_unfinished(const struct session *session, struct wire_writer *writer)
@@ -157,10 +167,13 @@ static int decode_inbound(struct hub *hub, struct session *session, struct wire_
     for (uint32_t i = 0; i < count; i++) {
         uint16_t packet_id = wire_read_u16(reader);
         uint64_t generation = wire_read_u64(reader);
+        bool is_in_doubt = (generation & INBOUND_UNLOGGED) != 0;
+        generation &= ~INBOUND_UNLOGGED;
         if (reader->fault != WIRE_FAULT_NONE || packet_id <= last_packet_id || generation == 0 ||
-            (generation & INBOUND_UNLOGGED))
+            (generation & INBOUND_DOUBTFUL))
             return -EBADMSG;
         last_packet_id = packet_id;
+        generation |= is_in_doubt ? INBOUND_DOUBTFUL : 0;
         if (!inbound_open(hub, session, packet_id, generation))
             return -ENOMEM;
     }
@@ -327,6 +340,18 @@ size_t session_record_block_bytes(const struct hub *hub, const struct session *s
     return bytes == 0 ? 0 : bytes + BLOCK_FIXED_BYTES;
 }
 
+/* Its retained values are due as long as one of them is in flight. */
+static uint8_t flags_of(const struct session *session, const struct subscription *subscription)
+{
+    uint8_t flags = subscription->flags;
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
+        const struct window_entry *entry = &session->window->entries[i];
+        if (is_retained_entry(entry) && entry->filter == subscription->filter)
+            flags |= SUBSCRIPTION_RETAINED_DUE;
+    }
+    return flags;
+}
+
 void session_record_block_encode(const struct hub *hub, const struct session *session,
                                  uint16_t block, void *out, size_t bytes)
 {
@@ -342,7 +367,7 @@ void session_record_block_encode(const struct hub *hub, const struct session *se
             continue;
         bool has_starts = needs_starts(hub, session, subscription);
         wire_write_u8(&writer, subscription->qos);
-        wire_write_u8(&writer, subscription->flags);
+        wire_write_u8(&writer, flags_of(session, subscription));
         wire_write_u8(&writer, has_starts);
         for (uint32_t p = 0; has_starts && p < hub->partition_count; p++)
             wire_write_u64(&writer, subscription->starts->from[p]);

@@ -85,7 +85,7 @@ static void a_listed_session_is_where_the_line_says(void **state)
     assert_int_equal(catch_up_position(&fixture.hub, &fixture.session, 1), 44);
     assert_int_equal(catch_up_position(&fixture.hub, &fixture.session, 2), 10);
     assert_int_equal(window_find(fixture.session.window, 3)->sequence, 9);
-    assert_int_equal(inbound_logged_count(&fixture.session), 1);
+    assert_int_equal(fixture.session.inbound->open_count, 1);
     assert_int_equal(fixture.session.generation, 30);
     stored_tear_down(&fixture);
     stored_tear_down(&source);
