@@ -4,7 +4,9 @@
  * A partition's channel begins behind "applied up to" (retained_writer.h), so that retained records
  * which the store does not have yet are applied again; what is handed over on the way is nobody's.
  * Until every partition knows its beginning no request for interest or reads is answered, because
- * the answer names a sequence. Shard 0 then looks for wills of earlier runs and publishes them.
+ * the answer names a sequence; and until the channel has met the tail that the log had at the
+ * start, requests for interest wait as they do behind an append (owner_interest.c). Shard 0 then
+ * looks for wills of earlier runs and publishes them.
  */
 #include "core/base.h"
 #include "core/heap.h"
@@ -19,7 +21,9 @@ struct owner_start {
     uint32_t next; /* partition, as an index into owner->partitions */
     bool is_asking;
     bool is_looking_for_wills;
+    uint32_t tails; /* partitions whose tail is known */
     struct broker_get get;
+    struct broker_tail tail;
     struct broker_list list;
     unsigned char keys[BROKER_KEYS_MAX][RETAINED_APPLIED_KEY_BYTES];
     uint32_t after_bytes;
@@ -48,12 +52,32 @@ static void on_applied(struct broker_get *get)
             return; /* asked again */
         start->next++;
     }
-    if (start->next < owner->partition_count)
+}
+
+static void on_tail(struct broker_tail *tail)
+{
+    struct owner_start *start = ps_container_of(tail, struct owner_start, tail);
+    struct owner *owner = start->owner;
+    start->is_asking = false;
+    if (tail->status != BROKER_OK)
+        return; /* asked again */
+    struct owner_partition *partition = &owner->partitions[start->tails++];
+    partition->committed = ps_max_u64(partition->committed, tail->tail);
+    if (start->tails < owner->partition_count)
         return;
     owner->is_started = true;
     start->is_looking_for_wills = owner->hub->shard->index == 0;
     if (!start->is_looking_for_wills)
         finish(owner);
+}
+
+static void ask_tail(struct owner_start *start)
+{
+    start->tail = (struct broker_tail){
+        .on_done = on_tail,
+        .partition = start->owner->partitions[start->tails].partition,
+    };
+    start->is_asking = broker_tail(start->owner->hub->broker, &start->tail) == 0;
 }
 
 static void ask_applied(struct owner_start *start)
@@ -130,6 +154,8 @@ void owner_start_step(struct owner *owner)
         return;
     if (start->is_looking_for_wills)
         ask_wills(start);
-    else
+    else if (start->next < owner->partition_count)
         ask_applied(start);
+    else
+        ask_tail(start);
 }
