@@ -157,6 +157,9 @@ static void send_connack(struct hub *hub, struct connection *connection, bool is
     }
 }
 
+static void on_found(struct hub *hub, struct session *session, void *context,
+                     enum session_store_found found);
+
 /* Everything is there: CONNACK, and the client may speak. */
 static void complete(struct hub *hub, struct session *session)
 {
@@ -169,8 +172,10 @@ static void complete(struct hub *hub, struct session *session)
     }
     if (opening->is_clean && session->stored != NULL) {
         session = start_anew(hub, session);
-        if (session == NULL)
-            return;
+        /* CONNACK waits until what was stored is gone: the look-up comes behind that. */
+        if (session != NULL)
+            session_store_look_up(hub, session, false, on_found, NULL);
+        return;
     }
     session->opening = NULL;
     session->state = SESSION_ATTACHED;
@@ -191,7 +196,6 @@ static void complete(struct hub *hub, struct session *session)
 }
 
 static void store(struct hub *hub, struct session *session);
-
 /* One of the writes that CONNACK waits for. */
 static void on_written(struct hub *hub, struct session *session, void *context, bool is_stored)
 {

@@ -370,8 +370,9 @@ void session_store_save(struct hub *hub, struct session *session, session_store_
     stored->is_attached = was_attached; /* listed until that is committed */
 }
 
-/* Deletes the own record and `blocks` blocks. */
-static void delete_keys(struct hub *hub, struct session *session, uint32_t blocks)
+/* Deletes the own record and `blocks` blocks; on_done, if any, at the last commit. */
+static void delete_keys(struct hub *hub, struct session *session, uint32_t blocks,
+                        session_store_done *on_done, void *context)
 {
     char key[KEY_BYTES_MAX];
     struct store_operation *operation = create_commit(hub, session);
@@ -389,12 +390,14 @@ static void delete_keys(struct hub *hub, struct session *session, uint32_t block
         if (add_write(operation, BROKER_DELETE, key, key_bytes, 0, 0) == NULL)
             goto fail;
     }
+    operation->on_done = on_done;
+    operation->context = context;
     ask(operation);
     return;
 fail:
     if (operation != NULL)
         destroy(operation);
-    hub->counters.store_failures++;
+    fail(hub, session, on_done, context);
 }
 
 void session_store_delete(struct hub *hub, struct session *session)
@@ -402,7 +405,7 @@ void session_store_delete(struct hub *hub, struct session *session)
     if (session->stored == NULL)
         return;
     set_written(hub, session->stored, false);
-    delete_keys(hub, session, session->stored->block_count);
+    delete_keys(hub, session, session->stored->block_count, NULL, NULL);
 }
 
 void session_store_put(struct hub *hub, struct session *session, const char *key,
@@ -551,6 +554,14 @@ static void load(struct store_operation *operation, struct session *session,
         load_filters(operation, session);
 }
 
+/* What a clean CONNECT found is gone: before that the client must not hear that it is. */
+static void on_deleted(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    (void)hub;
+    (void)session;
+    found(context, is_stored ? SESSION_STORE_ABSENT : SESSION_STORE_FAILED);
+}
+
 static void on_got(struct broker_get *get)
 {
     struct store_operation *operation = ps_container_of(get, struct store_operation, get);
@@ -568,8 +579,7 @@ static void on_got(struct broker_get *get)
     }
     uint16_t blocks = 0;
     session_record_own_blocks(value.value.bytes, value.value.count, &blocks);
-    delete_keys(hub, session, blocks);
-    found(operation, SESSION_STORE_ABSENT);
+    delete_keys(hub, session, blocks, on_deleted, operation);
 }
 
 void session_store_look_up(struct hub *hub, struct session *session, bool is_wanted,
