@@ -626,6 +626,7 @@ void hub_destroy(struct hub *hub)
     net_destroy(hub->net);
     destroy_sessions(hub);
     discard_mail(hub);
+    subscribe_abort(hub);
     session_store_abort(hub);
     owner_destroy(hub->owner);
     progress_destroy(hub, hub->progress);

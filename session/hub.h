@@ -31,6 +31,7 @@ struct owner;
 struct progress;
 struct session;
 struct store_operation;
+struct subscribe_job;
 struct sys_publisher;
 
 enum { HUB_PARTITIONS_MAX = 1024 };
@@ -179,6 +180,7 @@ struct hub {
     struct store_operation *store_first; /* refused by the broker's full queue */
     struct store_operation *store_last;
     uint32_t store_count; /* reads and writes of sessions under way, these included */
+    struct subscribe_job *subscribe_jobs; /* SUBSCRIBEs and UNSUBSCRIBEs under way */
     struct damper damper;
     struct opening_wait
         *delayed_first; /* takeovers that have to wait, in the order of their time */

@@ -22,6 +22,8 @@
 
 /* One SUBSCRIBE on its way; the filters with references, NULL where one was refused. */
 struct subscribe_job {
+    struct subscribe_job *next; /* of the hub */
+    struct subscribe_job **link;
     struct pool_handle session;
     uint32_t slot; /* of the connection that asked */
     uint32_t generation;
@@ -37,6 +39,9 @@ static void destroy(struct hub *hub, struct subscribe_job *job)
     struct session *session = session_get(hub, job->session);
     if (session != NULL)
         session->subscribe_jobs--;
+    *job->link = job->next;
+    if (job->next != NULL)
+        job->next->link = job->link;
     for (uint32_t i = 0; i < job->count; i++) {
         if (job->filters[i] != NULL)
             filter_release(&hub->index, job->filters[i]);
@@ -65,7 +70,18 @@ static struct subscribe_job *create(struct hub *hub, struct session *session, ui
         return NULL;
     }
     session->subscribe_jobs++;
+    job->next = hub->subscribe_jobs;
+    job->link = &hub->subscribe_jobs;
+    if (job->next != NULL)
+        job->next->link = &job->next;
+    hub->subscribe_jobs = job;
     return job;
+}
+
+void subscribe_abort(struct hub *hub)
+{
+    while (hub->subscribe_jobs != NULL)
+        destroy(hub, hub->subscribe_jobs);
 }
 
 /* The session, if the connection that asked is still its own. */
@@ -143,6 +159,17 @@ static void on_part(struct hub *hub, struct interest_request *request, uint32_t 
         job->starts->from[p] = request->from[p];
 }
 
+/* What was stored meanwhile, for another reason, did not know the starts. */
+static void mark_again(struct session *session, const struct subscribe_job *job)
+{
+    for (uint32_t i = 0; i < job->count; i++) {
+        const struct subscription *subscription =
+            job->filters[i] == NULL ? NULL : session_subscription(session, job->filters[i]);
+        if (subscription != NULL)
+            session_store_mark(session, subscription->block);
+    }
+}
+
 static void on_interest(struct hub *hub, struct interest_request *request)
 {
     struct subscribe_job *job = request->context;
@@ -153,10 +180,12 @@ static void on_interest(struct hub *hub, struct interest_request *request)
             job->starts->from[p] = 0;
     }
     struct session *session = session_of(hub, job);
-    if (session != NULL && session->stored != NULL && !session_is_clean(session))
-        session_store_write_filters(hub, session, on_stored, job);
-    else
+    if (session == NULL || session->stored == NULL || session_is_clean(session)) {
         finish(hub, job);
+        return;
+    }
+    mark_again(session, job);
+    session_store_write_filters(hub, session, on_stored, job);
 }
 
 /* Adds or changes one subscription. Result: the SUBACK's code. */

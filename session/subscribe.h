@@ -18,4 +18,7 @@ enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session
 enum net_verdict subscribe_on_unsubscribe(struct hub *hub, struct session *session,
                                           const struct mqtt_filters *filters);
 
+/* Gives up those under way; for hub_destroy. */
+void subscribe_abort(struct hub *hub);
+
 #endif
