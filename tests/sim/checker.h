@@ -6,7 +6,8 @@
  * published and granted; RETAIN is set exactly on what a SUBSCRIBE fetched; a retained value was
  * not surely superseded before its SUBSCRIBE; nothing that was acknowledged before the SUBSCRIBE
  * comes live; QoS 2 comes once, QoS 1 once per PUBLISH unless with DUP after a resume; nothing new
- * after UNSUBACK.
+ * after UNSUBACK. After a crash QoS 1 may come again without DUP if it had come within a window
+ * before the crash.
  *
  * At rest: nothing acknowledged was lost for a subscription that was acknowledged before and kept
  * (counted against what retention took); what a life received of one publisher and topic has no

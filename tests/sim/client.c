@@ -247,6 +247,7 @@ void client_connect(struct client *client)
     client->will = CLIENT_NONE;
     client->state = CLIENT_CONNECTING;
     client->connect_count++;
+    client->connected_at = ++client->model->clock;
     if (client->is_clean)
         end_life(client);
     send_connect(client);
@@ -258,6 +259,7 @@ static void settle_will(struct client *client, bool is_clean_end)
     if (client->will == CLIENT_NONE)
         return;
     struct model_message *will = &client->model->messages[client->will];
+    will->ended_ns = client_now_ns(client);
     bool was_left = client->state == CLIENT_LEAVING;
     if (client->model->mutation == MODEL_FORGETS_WILL && was_left)
         will->must_appear = true;
@@ -266,6 +268,14 @@ static void settle_will(struct client *client, bool is_clean_end)
     else if (client->state == CLIENT_ONLINE)
         will->must_appear = true;
     client->will = CLIENT_NONE;
+}
+
+/* The gateway is killed. A DISCONNECT that is under way may have come too late; what the client saw
+ * of an end comes after this. */
+void client_on_crash(struct client *client)
+{
+    if (client->state == CLIENT_LEAVING)
+        client->will = CLIENT_NONE;
 }
 
 /* The connection is over, by whomever; the peer is closed by the caller. */

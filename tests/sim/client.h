@@ -118,6 +118,7 @@ struct client {
     struct sim_peer *peer;
     struct client_bytes out;
     struct client_bytes in;
+    uint64_t connected_at; /* the model's clock */
     bool is_clean;
     bool is_resumed;
     bool is_silent;
@@ -158,6 +159,9 @@ bool client_step(struct client *client);
 
 /* When it wants to be stepped although nothing comes; UINT64_MAX: never. */
 uint64_t client_deadline_ns(const struct client *client);
+
+/* The gateway is killed now. */
+void client_on_crash(struct client *client);
 
 /* No more news: it sets everything right that is open, connecting again if it has a session. */
 void client_settle(struct client *client);

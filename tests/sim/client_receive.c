@@ -106,6 +106,7 @@ static void deliver(struct client *client, const struct mqtt_publish *publish, u
     }
     const struct model_receipt receipt = {
         .message = message,
+        .connected_at = client->connected_at,
         .qos = publish->qos,
         .is_retain = publish->is_retain,
         .is_dup = publish->is_dup,

@@ -3,6 +3,8 @@
  */
 #include "sim/gateway_sim.h"
 
+#include <netinet/in.h>
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -34,7 +36,8 @@ static void describe_common(struct gateway_sim *gateway, const struct scenario *
     gateway->hub_shared = (struct hub_shared){
         .seed = scenario->seed,
         .hubs = gateway->hubs,
-        .hub_count = scenario->shard_count,
+        .hub_count = gateway->shard_count,
+        .run = gateway->runs,
         .start_ms = 1,
     };
     gateway->common = (struct gateway_common){
@@ -53,6 +56,25 @@ static void describe_common(struct gateway_sim *gateway, const struct scenario *
     };
 }
 
+/* Rings, shards and listeners over the store that is there. */
+static void begin(struct gateway_sim *gateway, const struct scenario *scenario)
+{
+    describe_common(gateway, scenario);
+    uint64_t seed = scenario->seed * 31 + gateway->runs * 1000003;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        make_ring(gateway, i);
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        int status = gateway_shard_create(&gateway->shards[i], &gateway->common, i, seed + i);
+        ps_assert(status == 0);
+        gateway->stalled_until_ns[i] = 0;
+    }
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        int status =
+            net_listen(gateway->hubs[i]->net, &gateway->address, sizeof(struct sockaddr_in));
+        ps_assert(status == 0);
+    }
+}
+
 void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
                        const struct scenario *scenario)
 {
@@ -64,21 +86,37 @@ void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
     store.hash_seed = scenario->seed;
     int status = memory_store_create(&store, &gateway->store_heap, &gateway->store);
     ps_assert(status == 0);
-    describe_common(gateway, scenario);
-    for (uint32_t i = 0; i < gateway->shard_count; i++)
-        make_ring(gateway, i);
-    for (uint32_t i = 0; i < gateway->shard_count; i++) {
-        status =
-            gateway_shard_create(&gateway->shards[i], &gateway->common, i, scenario->seed * 31 + i);
-        ps_assert(status == 0);
-    }
     socklen_t bytes = 0;
     status = address_parse("127.0.0.1:1883", &gateway->address, &bytes);
     ps_assert(status == 0);
+    begin(gateway, scenario);
+}
+
+static void end(struct gateway_sim *gateway)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        gateway_shard_end_hub(&gateway->shards[i]);
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        gateway_shard_end_broker(&gateway->shards[i]);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
-        status = net_listen(gateway->hubs[i]->net, &gateway->address, bytes);
-        ps_assert(status == 0);
+        gateway_shard_destroy(&gateway->shards[i]);
+        ring_destroy(gateway->rings[i]);
     }
+}
+
+void gateway_sim_crash(struct gateway_sim *gateway, const struct scenario *scenario,
+                       uint32_t shard_count)
+{
+    struct hub_counters counters;
+    gateway_sim_counters(gateway, &counters);
+    gateway->lost_before += counters.dropped[HUB_DROP_RETENTION];
+    gateway->runs++;
+    end(gateway);
+    ps_assert(shard_count <= GATEWAY_SIM_SHARDS_MAX);
+    gateway->shard_count = shard_count;
+    int status = memory_store_set_shards(gateway->store, (uint16_t)shard_count);
+    ps_assert(status == 0);
+    begin(gateway, scenario);
 }
 
 static bool has_mail(const struct shard *shard)
@@ -189,14 +227,7 @@ void gateway_sim_print_session(const struct gateway_sim *gateway, const char *cl
 
 int64_t gateway_sim_stop(struct gateway_sim *gateway)
 {
-    for (uint32_t i = 0; i < gateway->shard_count; i++)
-        gateway_shard_end_hub(&gateway->shards[i]);
-    for (uint32_t i = 0; i < gateway->shard_count; i++)
-        gateway_shard_end_broker(&gateway->shards[i]);
-    for (uint32_t i = 0; i < gateway->shard_count; i++) {
-        gateway_shard_destroy(&gateway->shards[i]);
-        ring_destroy(gateway->rings[i]);
-    }
+    end(gateway);
     memory_store_destroy(gateway->store);
     heap_deinit(&gateway->store_heap);
     return heap_budget_bytes_used(&gateway->budget);

@@ -33,6 +33,8 @@ struct gateway_sim {
     struct shard *peers[GATEWAY_SIM_SHARDS_MAX];
     uint64_t stalled_until_ns[GATEWAY_SIM_SHARDS_MAX]; /* gets no turn before */
     uint64_t turns;
+    uint32_t runs;        /* how often it was killed */
+    uint64_t lost_before; /* to retention, in the runs before */
 };
 
 /* In zeroed memory. Aborts on failure. */
@@ -45,7 +47,12 @@ bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t shard);
 /* When a shard wants its next turn; UINT64_MAX: never. */
 uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway);
 
-/* Sums over the shards. */
+/* Kills it and begins anew over the same broker, with that many shards: connections are reset, what
+ * was in memory is gone, what was on its way to the broker never comes there. */
+void gateway_sim_crash(struct gateway_sim *gateway, const struct scenario *scenario,
+                       uint32_t shard_count);
+
+/* Sums over the shards, since it began the last time. */
 void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters *out_counters);
 /* Retained values that the store did not take, or could not give. */
 uint64_t gateway_sim_retained_failures(const struct gateway_sim *gateway);

@@ -208,6 +208,37 @@ uint32_t model_identify(const struct model *model, const unsigned char *payload,
     return message;
 }
 
+void model_crash(struct model *model)
+{
+    ps_assert(model->crash_count < MODEL_CRASHES_MAX);
+    model->crashes[model->crash_count++] =
+        (struct model_crash){.at = ++model->clock, .at_ns = model->now_ns};
+    /* Whether the gateway forgot a will before it was killed nobody can tell. */
+    for (uint32_t i = 0; i < model->message_count; i++) {
+        struct model_message *message = &model->messages[i];
+        if (message->is_forbidden && message->ended_ns + model->crash_window_ns >= model->now_ns)
+            message->is_forbidden = false;
+    }
+}
+
+/* What was delivered after the last checkpoint comes again, and without DUP, as nobody knows that
+ * it was delivered. At QoS 2 it must not, and QoS 0 is not kept but for wills. */
+static bool is_repeated_by_crash(const struct model *model, const struct model_count *count,
+                                 const struct model_receipt *receipt)
+{
+    bool is_will = model->messages[receipt->message].is_will;
+    bool may_repeat = count->live_qos == 1 || (count->live_qos == 0 && is_will);
+    if (!may_repeat || receipt->is_dup || count->first_at == 0)
+        return false;
+    for (uint32_t i = 0; i < model->crash_count; i++) {
+        const struct model_crash *crash = &model->crashes[i];
+        bool is_between = count->live_connected_at < crash->at && crash->at < receipt->connected_at;
+        if (is_between && crash->at_ns <= count->live_ns + model->crash_window_ns)
+            return true;
+    }
+    return false;
+}
+
 uint32_t model_life_begin(struct model *model, uint32_t client, bool is_durable)
 {
     model->lives =
@@ -366,10 +397,16 @@ static void take_receipt(struct model *model, uint32_t life_number,
         count->retained++;
         model->received_retained++;
     } else {
-        count->plain = (uint16_t)(count->plain + !receipt.is_dup);
+        bool is_repeated = is_repeated_by_crash(model, count, &receipt);
+        model->repeated += is_repeated;
+        count->repeated = (uint16_t)(count->repeated + is_repeated);
+        count->plain = (uint16_t)(count->plain + (!receipt.is_dup && !is_repeated));
         count->dup = (uint16_t)(count->dup + receipt.is_dup);
         if (count->first_at == 0)
             count->first_at = receipt.at;
+        count->live_connected_at = receipt.connected_at;
+        count->live_ns = model->now_ns;
+        count->live_qos = receipt.qos;
         model->received[receipt.qos]++;
     }
     count->last_at = receipt.at;

@@ -23,7 +23,14 @@ enum {
     MODEL_TEXT_BYTES = 64,
     MODEL_STAMP_BYTES = 8, /* least payload of a message that is not empty: its number */
     MODEL_REPORT_BYTES = 8192,
-    MODEL_FAILURES_MAX = 8 /* reported; all are counted */
+    MODEL_FAILURES_MAX = 8, /* reported; all are counted */
+    MODEL_CRASHES_MAX = 16
+};
+
+/* The gateway was killed and begun anew. */
+struct model_crash {
+    uint64_t at;    /* the model's clock */
+    uint64_t at_ns; /* the world's */
 };
 
 struct model_message {
@@ -34,6 +41,7 @@ struct model_message {
     uint32_t sends; /* PUBLISH packets that were begun */
     uint64_t sent_at;
     uint64_t acked_at; /* PUBACK or PUBREC; a will: when the run ends */
+    uint64_t ended_ns; /* a will: when its connection ended; the world's time */
     uint8_t qos;
     bool is_retain;
     bool is_will;
@@ -61,6 +69,7 @@ struct model_entry {
 
 struct model_receipt {
     uint32_t message;
+    uint64_t connected_at; /* when the connection was begun that it came by */
     uint64_t at;
     uint8_t qos;
     bool is_retain;
@@ -73,8 +82,12 @@ struct model_count {
     uint16_t plain;
     uint16_t dup;
     uint16_t retained;
+    uint16_t repeated; /* plain ones that a crash explains; not among `plain` */
     uint64_t first_at; /* live */
-    uint64_t last_at;  /* any */
+    uint64_t live_ns;  /* last live one, the world's time */
+    uint64_t live_connected_at;
+    uint8_t live_qos;
+    uint64_t last_at; /* any */
 };
 
 struct model_life {
@@ -117,6 +130,11 @@ struct model_list {
 
 struct model {
     uint64_t clock;
+    uint64_t now_ns; /* the world's time, told by the run */
+    struct model_crash crashes[MODEL_CRASHES_MAX];
+    uint32_t crash_count;
+    uint64_t crash_window_ns; /* what came within this long before a crash may come again */
+    uint64_t repeated;        /* receipts that a crash explains */
     char topics[MODEL_TEXTS_MAX][MODEL_TEXT_BYTES];
     char filters[MODEL_TEXTS_MAX][MODEL_TEXT_BYTES];
     uint32_t topic_count;
@@ -171,6 +189,9 @@ void model_acked(struct model *model, uint32_t message);
 void model_fill_payload(uint32_t message, unsigned char *out, uint32_t bytes);
 /* The message whose payload this is, or UINT32_MAX. */
 uint32_t model_identify(const struct model *model, const unsigned char *payload, uint32_t bytes);
+
+/* The gateway was killed now. */
+void model_crash(struct model *model);
 
 uint32_t model_life_begin(struct model *model, uint32_t client, bool is_durable);
 void model_life_end(struct model *model, uint32_t life);

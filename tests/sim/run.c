@@ -16,6 +16,7 @@
 #include "core/base.h"
 #include "sim/checker.h"
 #include "sim/client.h"
+#include "sim/crash.h"
 #include "sim/gateway_sim.h"
 #include "sim/ledger.h"
 
@@ -36,6 +37,7 @@ struct run {
     struct gateway_sim gateway;
     struct model *model;
     struct client *clients;
+    struct crash_plan crashes;
     struct random random;
     bool is_stuck;
     bool is_unbalanced;
@@ -100,6 +102,9 @@ static void set_up(struct run *run)
     run->model->mutation = scenario->mutation;
     run->model->mutation_at = scenario->mutation_at;
     draw_texts(run);
+    /* A checkpoint a second, and what holds it up. */
+    run->model->crash_window_ns = (1500ULL + 4 * scenario->stall_ms_max) * 1000000ULL;
+    crash_plan_init(&run->crashes, scenario, START_NS);
     gateway_sim_start(&run->gateway, run->world, scenario);
     run->clients = calloc(scenario->client_count, sizeof(struct client));
     ps_assert(run->clients != NULL);
@@ -121,18 +126,31 @@ static void check_ledger(struct run *run, uint32_t shard)
     model_fail(run->model, UINT32_MAX, "ledger of shard %u: %s", shard, text);
 }
 
+static void crash(struct run *run)
+{
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        client_on_crash(&run->clients[i]);
+    model_crash(run->model);
+    gateway_sim_crash(&run->gateway, run->scenario,
+                      crash_plan_shards(&run->crashes, &run->gateway));
+}
+
 /* One round: every shard and every client once, in an order that is drawn. True: something moved.
  */
 static bool one_round(struct run *run)
 {
     const struct scenario *scenario = run->scenario;
-    uint32_t count = scenario->shard_count + scenario->client_count;
+    run->model->now_ns = sim_world_now_ns(run->world);
+    if (!run->clients[0].is_settling && crash_plan_step(&run->crashes, &run->gateway))
+        crash(run);
+    uint32_t shard_count = run->gateway.shard_count;
+    uint32_t count = shard_count + scenario->client_count;
     uint32_t first = (uint32_t)random_below(&run->random, count);
     bool has_moved = false;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t number = (first + i) % count;
-        if (number >= scenario->shard_count) {
-            has_moved |= client_step(&run->clients[number - scenario->shard_count]);
+        if (number >= shard_count) {
+            has_moved |= client_step(&run->clients[number - shard_count]);
             continue;
         }
         if (scenario->stall_chance != 0 && scenario->stall_ms_max != 0 &&
@@ -166,7 +184,7 @@ static void report_spin(struct run *run)
     run->is_stuck = true;
     model_fail(run->model, UINT32_MAX, "somebody spins at %" PRIu64 " ns",
                sim_world_now_ns(run->world));
-    for (uint32_t i = 0; i < run->scenario->shard_count; i++) {
+    for (uint32_t i = 0; i < run->gateway.shard_count; i++) {
         const struct shard *shard = run->gateway.peers[i];
         if (gateway_sim_turn(&run->gateway, i))
             model_fail(run->model, UINT32_MAX, "shard %u: %s%s%s", i,
@@ -301,7 +319,9 @@ static void leave(struct run *run)
 static void tear_down(struct run *run)
 {
     int64_t left = gateway_sim_stop(&run->gateway);
-    if (left != 0)
+    /* What a killed gateway had handed to broker and mailboxes is gone with it, but not given back.
+     */
+    if (left != 0 && run->model->crash_count == 0)
         model_fail(run->model, UINT32_MAX, "%" PRId64 " bytes are still allocated", left);
     bool has_ended_well = run->model->failure_count == 0;
     uint32_t streams = sim_world_stream_count(run->world);
@@ -333,7 +353,8 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     be_busy(run);
     settle(run);
     gateway_sim_counters(&run->gateway, &out_result->counters);
-    run->model->lost_allowed = out_result->counters.dropped[HUB_DROP_RETENTION];
+    run->model->lost_allowed =
+        out_result->counters.dropped[HUB_DROP_RETENTION] + run->gateway.lost_before;
     /* The newer value that should have come live in its place may be what retention took. */
     run->model->is_retained_unsure =
         gateway_sim_retained_failures(&run->gateway) != 0 || run->model->lost_allowed != 0;
@@ -348,6 +369,8 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     if (run->model->failure_count == 0)
         leave(run);
     out_result->turns = run->gateway.turns;
+    out_result->crashes = run->model->crash_count;
+    out_result->repeated = run->model->repeated;
     uint32_t before = run->model->failure_count;
     if (before != 0 && !is_quiet)
         report(run);

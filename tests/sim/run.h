@@ -13,6 +13,8 @@
 
 struct run_result {
     uint32_t failures;
+    uint32_t crashes;
+    uint64_t repeated; /* receipts at QoS 1 that only a crash explains */
     uint64_t publishes;
     uint64_t receipts;
     uint64_t connects;

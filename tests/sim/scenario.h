@@ -13,6 +13,15 @@
 #include "sim/model.h"
 #include "sim/network.h"
 
+/* When the gateway is killed, from a drawn time on. */
+enum crash_moment {
+    CRASH_ANY_TIME,
+    CRASH_AFTER_CHECKPOINT, /* a shard has just asked for a line to be written */
+    CRASH_IN_WRITES,        /* something is on its way to the store */
+    CRASH_IN_APPENDS, /* something is on its way to the log, or a retained value to the store */
+    CRASH_MOMENTS
+};
+
 /* What a connected client may do next. */
 enum client_action {
     ACTION_PUBLISH,
@@ -59,6 +68,9 @@ struct scenario {
     bool subscribes_first; /* everybody subscribes once connected; nobody goes: QoS 0 is counted */
     uint32_t buffer_bytes; /* of a socket */
     struct sim_faults faults;
+    uint32_t crash_count;
+    enum crash_moment crash_moment;
+    bool crash_changes_shards; /* the gateway begins again with a drawn number of shards */
     uint32_t mailbox_entries_max;
     uint32_t mailbox_reserved_max;
     uint32_t mailbox_bytes_max;

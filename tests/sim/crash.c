@@ -1,0 +1,99 @@
+/*
+ * Moments for a crash; see crash.h.
+ */
+#include "sim/crash.h"
+
+#include <stdlib.h>
+
+#include "core/base.h"
+#include "session/owner.h"
+#include "session/progress.h"
+
+enum { ROUNDS_AFTER_MAX = 12 };
+
+static int ascending(const void *left, const void *right)
+{
+    const uint64_t *a = left;
+    const uint64_t *b = right;
+    return *a < *b ? -1 : *a > *b;
+}
+
+void crash_plan_init(struct crash_plan *plan, const struct scenario *scenario, uint64_t start_ns)
+{
+    *plan = (struct crash_plan){.scenario = scenario};
+    random_init(&plan->random, scenario->seed ^ 0xc4a54);
+    ps_assert(scenario->crash_count <= MODEL_CRASHES_MAX);
+    for (uint32_t i = 0; i < scenario->crash_count; i++)
+        plan->due_ns[i] =
+            start_ns + random_below(&plan->random, scenario->duration_ms * 1000000ULL);
+    qsort(plan->due_ns, scenario->crash_count, sizeof(uint64_t), ascending);
+}
+
+static uint64_t checkpoints_of(const struct gateway_sim *gateway)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        sum += progress_next_number(gateway->hubs[i]);
+    return sum;
+}
+
+static bool is_writing(const struct gateway_sim *gateway)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        if (gateway->hubs[i]->store_count != 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_appending(const struct gateway_sim *gateway)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        if (!owner_is_idle(gateway->hubs[i]->owner))
+            return true;
+    }
+    return false;
+}
+
+static bool is_met(struct crash_plan *plan, const struct gateway_sim *gateway)
+{
+    uint64_t checkpoints = checkpoints_of(gateway);
+    bool has_written = checkpoints != plan->checkpoints;
+    plan->checkpoints = checkpoints;
+    switch (plan->scenario->crash_moment) {
+    case CRASH_ANY_TIME:
+        return true;
+    case CRASH_AFTER_CHECKPOINT:
+        return has_written;
+    case CRASH_IN_WRITES:
+        return is_writing(gateway);
+    case CRASH_IN_APPENDS:
+        return is_appending(gateway);
+    case CRASH_MOMENTS:
+        break;
+    }
+    return true;
+}
+
+bool crash_plan_step(struct crash_plan *plan, const struct gateway_sim *gateway)
+{
+    if (plan->done == plan->scenario->crash_count ||
+        sim_world_now_ns(gateway->world) < plan->due_ns[plan->done])
+        return false;
+    if (!plan->has_met) {
+        plan->has_met = is_met(plan, gateway);
+        plan->rounds_left = (uint32_t)random_below(&plan->random, ROUNDS_AFTER_MAX);
+    }
+    if (!plan->has_met || plan->rounds_left-- != 0)
+        return false;
+    plan->has_met = false;
+    plan->done++;
+    return true;
+}
+
+uint32_t crash_plan_shards(struct crash_plan *plan, const struct gateway_sim *gateway)
+{
+    if (!plan->scenario->crash_changes_shards)
+        return gateway->shard_count;
+    return (uint32_t)random_between(&plan->random, 1, 4);
+}

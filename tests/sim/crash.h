@@ -1,0 +1,37 @@
+/*
+ * When a run's gateway is killed: at drawn times, or at the next moment of a kind after each of
+ * them, and a few rounds later, so that everything may be half done. See scenario.h.
+ *
+ * Owner: the run.
+ */
+#ifndef PENSTOCK_TESTS_SIM_CRASH_H
+#define PENSTOCK_TESTS_SIM_CRASH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/random.h"
+#include "sim/gateway_sim.h"
+#include "sim/model.h"
+#include "sim/scenario.h"
+
+struct crash_plan {
+    const struct scenario *scenario;
+    struct random random;
+    uint64_t due_ns[MODEL_CRASHES_MAX]; /* ascending */
+    uint32_t done;
+    uint64_t checkpoints; /* of the gateway's shards, when they were last looked at */
+    bool has_met;         /* the moment was met; the gateway lives on for... */
+    uint32_t rounds_left;
+};
+
+/* Crashes within the busy part, which begins at start_ns. */
+void crash_plan_init(struct crash_plan *plan, const struct scenario *scenario, uint64_t start_ns);
+
+/* Called before each round. True: the gateway is to be killed now. */
+bool crash_plan_step(struct crash_plan *plan, const struct gateway_sim *gateway);
+
+/* With how many shards it begins again. */
+uint32_t crash_plan_shards(struct crash_plan *plan, const struct gateway_sim *gateway);
+
+#endif

@@ -1,0 +1,199 @@
+/*
+ * The gateway is killed and begins again over the same broker: what the session layer keeps there
+ * must be enough. See README.md for what holds after a crash.
+ *
+ * PENSTOCK_SIM_SEED=n runs the drawn scenario of that seed, PENSTOCK_SIM_COUNT=m the m - 1 after
+ * it, too; PENSTOCK_TEST_LONG=1 runs many seeds of everything.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base.h"
+#include "core/random.h"
+#include "sim/run.h"
+
+/* A killed gateway frees nothing of what was on its way, as its process would. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+
+static bool run(const struct scenario *scenario, struct run_result *result)
+{
+    char line[512];
+    scenario_describe(scenario, line, sizeof(line));
+    printf("%s\n", line);
+    fflush(stdout);
+    *result = (struct run_result){0};
+    bool is_good = run_scenario(scenario, false, result);
+    printf("    %u crashes, %llu publishes, %llu receipts, %llu again, %llu connects, %llu ms\n",
+           result->crashes, (unsigned long long)result->publishes,
+           (unsigned long long)result->receipts, (unsigned long long)result->repeated,
+           (unsigned long long)result->connects, (unsigned long long)result->simulated_ms);
+    return is_good;
+}
+
+/* Durable clients that come back, publish and subscribe at QoS 1 and 2 for some seconds. */
+static void make(struct scenario *scenario, uint64_t seed)
+{
+    struct random random;
+    random_init(&random, seed);
+    scenario_init(scenario, seed);
+    scenario->name = "crash";
+    scenario->shard_count = (uint32_t)random_between(&random, 1, 3);
+    scenario->client_count = 10;
+    scenario->duration_ms = 4000;
+    scenario->action_gap_us = 30000;
+    scenario->durable_chance = 85;
+    scenario->qos_weights[0] = 0;
+    scenario->grant_weights[0] = 0;
+    scenario->weights[ACTION_DISCONNECT] = 1;
+    scenario->weights[ACTION_RESET] = 1;
+    scenario->crash_count = 1;
+    scenario->faults.delay_max_ns = random_chance(&random, 1, 2) ? 0 : 2000000;
+}
+
+typedef void vary(struct scenario *scenario);
+
+static bool run_one(const char *name, vary *change, uint64_t seed, struct run_result *result)
+{
+    struct scenario scenario;
+    make(&scenario, seed);
+    scenario.name = name;
+    change(&scenario);
+    return run(&scenario, result);
+}
+
+static void with_qos_2_in_flight(struct scenario *scenario)
+{
+    scenario->qos_weights[1] = 0;
+    scenario->grant_weights[1] = 0;
+    scenario->burst_max = 10;
+    scenario->weights[ACTION_STOP_ACKING] = 3;
+    scenario->crash_moment = CRASH_IN_WRITES;
+    scenario->crash_count = 3;
+}
+
+static void while_sessions_attach(struct scenario *scenario)
+{
+    scenario->weights[ACTION_DISCONNECT] = 20;
+    scenario->weights[ACTION_RESET] = 10;
+    scenario->weights[ACTION_TAKE_OVER] = 10;
+    scenario->durable_chance = 50;
+    scenario->crash_moment = CRASH_IN_WRITES;
+    scenario->crash_count = 3;
+}
+
+static void just_after_a_checkpoint(struct scenario *scenario)
+{
+    scenario->weights[ACTION_STOP_ACKING] = 2;
+    scenario->crash_moment = CRASH_AFTER_CHECKPOINT;
+    scenario->crash_count = 2;
+}
+
+static void with_wills(struct scenario *scenario)
+{
+    scenario->will_chance = 90;
+    scenario->weights[ACTION_DISCONNECT] = 6;
+    scenario->weights[ACTION_CLOSE] = 6;
+    scenario->crash_moment = CRASH_IN_APPENDS;
+    scenario->crash_count = 3;
+}
+
+static void with_retained(struct scenario *scenario)
+{
+    scenario->retain_chance = 60;
+    scenario->empty_chance = 10;
+    scenario->weights[ACTION_SUBSCRIBE] = 25;
+    scenario->weights[ACTION_UNSUBSCRIBE] = 15;
+    scenario->crash_moment = CRASH_IN_APPENDS;
+    scenario->crash_count = 3;
+}
+
+static void with_late_sessions(struct scenario *scenario)
+{
+    scenario->hub_limits.window_max = 3;
+    scenario->hub_limits.recent_entries_max = 16;
+    scenario->burst_max = 10;
+    scenario->weights[ACTION_STOP_ACKING] = 6;
+    scenario->weights[ACTION_STOP_READING] = 4;
+    scenario->crash_count = 2;
+}
+
+static void several(struct scenario *scenario)
+{
+    scenario->crash_count = 8;
+    scenario->crash_changes_shards = true;
+    scenario->will_chance = 30;
+    scenario->retain_chance = 20;
+}
+
+static const struct named {
+    const char *name;
+    vary *change;
+} scenarios[] = {
+    {"crash_with_qos_2_in_flight", with_qos_2_in_flight},
+    {"crash_while_sessions_attach", while_sessions_attach},
+    {"crash_just_after_a_checkpoint", just_after_a_checkpoint},
+    {"crash_with_wills", with_wills},
+    {"crash_with_retained", with_retained},
+    {"crash_with_late_sessions", with_late_sessions},
+    {"several_crashes", several},
+};
+
+/* Some seeds of a scenario, many in a long run. */
+static void run_seeds(void **state)
+{
+    const struct named *named = *state;
+    const char *is_long = getenv("PENSTOCK_TEST_LONG");
+    uint64_t count = is_long != NULL && is_long[0] == '1' ? 200 : 4;
+    uint32_t failed = 0;
+    uint32_t crashes = 0;
+    for (uint64_t seed = 1; seed <= count; seed++) {
+        struct run_result result;
+        failed += !run_one(named->name, named->change, seed, &result);
+        crashes += result.crashes;
+    }
+    assert_int_equal(failed, 0);
+    assert_true(crashes != 0);
+}
+
+/* Seeds of one scenario by hand. */
+static int run_by_hand(const char *name, const char *seed)
+{
+    const char *count = getenv("PENSTOCK_SIM_COUNT");
+    uint64_t first = strtoull(seed, NULL, 0);
+    uint64_t number = count == NULL ? 1 : strtoull(count, NULL, 0);
+    uint32_t failed = 0;
+    for (uint32_t i = 0; i < ps_array_count(scenarios); i++) {
+        struct run_result result;
+        if (name != NULL && strcmp(name, scenarios[i].name) != 0)
+            continue;
+        for (uint64_t at = first; at < first + number; at++)
+            failed += !run_one(scenarios[i].name, scenarios[i].change, at, &result);
+    }
+    return failed != 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *seed = getenv("PENSTOCK_SIM_SEED");
+    if (seed != NULL)
+        return run_by_hand(argc > 1 ? argv[1] : NULL, seed);
+    struct CMUnitTest tests[ps_array_count(scenarios)];
+    struct named named[ps_array_count(scenarios)];
+    for (uint32_t i = 0; i < ps_array_count(scenarios); i++) {
+        named[i] = scenarios[i];
+        tests[i] = (struct CMUnitTest){
+            .name = named[i].name, .test_func = run_seeds, .initial_state = &named[i]};
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
