@@ -99,8 +99,11 @@ class Daemon:
         return total
 
     def resident_bytes(self):
+        """Of the process; under ThreadSanitizer, whose shadow is four times the memory, an estimate."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
+            resident = int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
+        with open(f"/proc/{self.pid}/exe", "rb") as program:
+            return resident // 5 if b"__tsan_init" in program.read() else resident
 
     def stop(self):
         """SIGTERM, then the checks."""

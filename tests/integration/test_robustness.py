@@ -137,10 +137,8 @@ def packets_split_at_every_byte_are_the_same_packets(gateway):
 def many_packets_in_one_segment_are_all_processed(gateway):
     client = gateway.client()
     client.subscribe((gateway.topic(), 2))
-    packets = []
-    for number in range(1, 1001):
-        packets.append(mqtt.publish(gateway.topic(), str(number), number % 2, packet_id=number or None)
-                       if number % 2 else mqtt.publish(gateway.topic(), str(number)))
+    packets = [mqtt.publish(gateway.topic(), str(number), number % 2,
+                            packet_id=number if number % 2 else None) for number in range(1, 1001)]
     client.send(*packets, mqtt.packet(mqtt.PINGREQ))
     acknowledged, messages = [], []
     while len(acknowledged) < 500 or len(messages) < 1000:
