@@ -76,6 +76,10 @@ static void perform(struct hub *hub, struct session *session, enum exactly_once_
         if (is_open)
             send_ack(hub, session, MQTT_PUBCOMP, (uint16_t)number);
         break;
+    case EXACTLY_ONCE_UNSUBACK:
+        if (is_open)
+            send_ack(hub, session, MQTT_UNSUBACK, (uint16_t)number);
+        break;
     }
 }
 

@@ -26,7 +26,8 @@ enum exactly_once_step {
     EXACTLY_ONCE_PUBLISH, /* packet id; record, a reference of its own */
     EXACTLY_ONCE_PUBREL,  /* packet id */
     EXACTLY_ONCE_PUBREC,  /* position of the answer to a publish */
-    EXACTLY_ONCE_PUBCOMP  /* packet id */
+    EXACTLY_ONCE_PUBCOMP, /* packet id */
+    EXACTLY_ONCE_UNSUBACK /* packet id; waits only for what was taken before it */
 };
 
 /* Takes the step, now or when it may be. Takes over the record's reference in any case. Without

@@ -13,6 +13,7 @@
 #include "net/mqtt_topic.h"
 #include "session/catch_up.h"
 #include "session/delivery.h"
+#include "session/exactly_once.h"
 #include "session/hub.h"
 #include "session/interest.h"
 #include "session/retained_job.h"
@@ -291,7 +292,9 @@ static void on_removed(struct hub *hub, struct session *session, void *context, 
     struct subscribe_job *job = context;
     (void)session;
     struct session *asking = session_of(hub, job);
-    if (asking != NULL && is_stored)
+    if (asking != NULL && is_stored && asking->exactly_once != NULL) /* deliveries are before it */
+        exactly_once_take(hub, asking, EXACTLY_ONCE_UNSUBACK, job->packet_id, NULL);
+    else if (asking != NULL && is_stored)
         send_unsuback(hub, asking->connection, job->packet_id);
     else if (asking != NULL) /* 3.1.1 has no way to say that it failed */
         connection_close(hub->net, asking->connection, CONNECTION_CLOSED_LIMIT);
