@@ -67,6 +67,7 @@ static void begin(struct gateway_sim *gateway, const struct scenario *scenario)
         int status = gateway_shard_create(&gateway->shards[i], &gateway->common, i, seed + i);
         ps_assert(status == 0);
         gateway->stalled_until_ns[i] = 0;
+        slow_brokers_add(&gateway->slow_brokers, i, gateway->shards[i].broker);
     }
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
         int status =
@@ -86,6 +87,9 @@ void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
     store.hash_seed = scenario->seed;
     int status = memory_store_create(&store, &gateway->store_heap, &gateway->store);
     ps_assert(status == 0);
+    gateway->slow_brokers.world = world;
+    gateway->slow_brokers.delay_max_ns = scenario->broker_delay_us_max * 1000ULL;
+    random_init(&gateway->slow_brokers.random, scenario->seed ^ 0xd15c);
     socklen_t bytes = 0;
     status = address_parse("127.0.0.1:1883", &gateway->address, &bytes);
     ps_assert(status == 0);
@@ -96,6 +100,7 @@ static void end(struct gateway_sim *gateway)
 {
     for (uint32_t i = 0; i < gateway->shard_count; i++)
         gateway_shard_end_hub(&gateway->shards[i]);
+    slow_brokers_end(&gateway->slow_brokers);
     for (uint32_t i = 0; i < gateway->shard_count; i++)
         gateway_shard_end_broker(&gateway->shards[i]);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
@@ -135,7 +140,8 @@ bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
     if (now_ns < gateway->stalled_until_ns[index])
         return false;
     bool is_due = shard->has_more || sim_ring_has_event(shard->ring) || has_mail(shard) ||
-                  shard_deadline(shard) <= now_ns;
+                  shard_deadline(shard) <= now_ns ||
+                  slow_brokers_due_ns(&gateway->slow_brokers, index) <= now_ns;
     if (!is_due)
         return false;
     gateway->turns++;
@@ -148,7 +154,8 @@ uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway)
     uint64_t deadline_ns = UINT64_MAX;
     uint64_t now_ns = sim_world_now_ns(gateway->world);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
-        uint64_t own_ns = shard_deadline(gateway->peers[i]);
+        uint64_t own_ns = ps_min_u64(shard_deadline(gateway->peers[i]),
+                                     slow_brokers_due_ns(&gateway->slow_brokers, i));
         if (gateway->stalled_until_ns[i] > now_ns)
             own_ns = gateway->stalled_until_ns[i];
         deadline_ns = ps_min_u64(deadline_ns, own_ns);

@@ -12,6 +12,7 @@
 
 #include "session/gateway_shard.h"
 #include "sim/scenario.h"
+#include "sim/slow_broker.h"
 
 enum { GATEWAY_SIM_SHARDS_MAX = 8 };
 
@@ -20,6 +21,7 @@ struct gateway_sim {
     struct heap_budget budget;
     struct heap store_heap;
     struct memory_store *store;
+    struct slow_brokers slow_brokers;
     struct hub_limits hub_limits;
     struct net_limits net_limits;
     struct net_shared net_shared;

@@ -68,6 +68,7 @@ struct scenario {
     bool subscribes_first; /* everybody subscribes once connected; nobody goes: QoS 0 is counted */
     uint32_t buffer_bytes; /* of a socket */
     struct sim_faults faults;
+    uint32_t broker_delay_us_max; /* of what is asked of it; 0: it is as fast as memory */
     uint32_t crash_count;
     enum crash_moment crash_moment;
     bool crash_changes_shards; /* the gateway begins again with a drawn number of shards */

@@ -59,6 +59,7 @@ static void make(struct scenario *scenario, uint64_t seed)
     scenario->weights[ACTION_RESET] = 1;
     scenario->crash_count = 1;
     scenario->faults.delay_max_ns = random_chance(&random, 1, 2) ? 0 : 2000000;
+    scenario->broker_delay_us_max = random_chance(&random, 1, 3) ? 0 : 3000;
 }
 
 typedef void vary(struct scenario *scenario);

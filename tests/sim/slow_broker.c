@@ -1,0 +1,152 @@
+/*
+ * Requests on their way; see slow_broker.h. A handle's requests arrive in the order in which they
+ * were made. Pulls that wait, trims and the rest are not delayed: nobody's life hangs on them.
+ */
+#include "sim/slow_broker.h"
+
+#include <stdlib.h>
+
+#include "broker_client/broker_driver.h"
+#include "core/base.h"
+#include "sim/network.h"
+
+struct slow_request {
+    struct slow_request *next;
+    struct broker_request *request;
+    uint64_t due_ns;
+};
+
+/* The handles of the gateway that runs on this thread, and what the memory driver would do. */
+static _Thread_local struct slow_brokers *current;
+static _Thread_local const struct broker_driver *inner;
+
+static uint32_t shard_of(const struct broker *broker)
+{
+    return broker->options.shard_index;
+}
+
+static int send_off(struct broker *broker, struct broker_request *request)
+{
+    uint32_t shard = shard_of(broker);
+    struct slow_request *sent = malloc(sizeof(*sent));
+    ps_assert(sent != NULL && current->handles[shard].broker == broker);
+    struct slow_request *last = current->handles[shard].last;
+    uint64_t due_ns = sim_world_now_ns(current->world) +
+                      random_below(&current->random, current->delay_max_ns + 1);
+    *sent = (struct slow_request){
+        .request = request,
+        .due_ns = last == NULL ? due_ns : ps_max_u64(due_ns, last->due_ns),
+    };
+    if (last == NULL)
+        current->handles[shard].first = sent;
+    else
+        last->next = sent;
+    current->handles[shard].last = sent;
+    return 0;
+}
+
+/* Hands a request on. */
+static int arrive(struct broker *broker, struct broker_request *request)
+{
+    switch ((enum broker_request_kind)request->kind) {
+    case BROKER_REQUEST_APPEND:
+        return inner->append(broker, ps_container_of(request, struct broker_append, request));
+    case BROKER_REQUEST_PULL:
+        return inner->pull(broker, ps_container_of(request, struct broker_pull, request));
+    case BROKER_REQUEST_TAIL:
+        return inner->tail(broker, ps_container_of(request, struct broker_tail, request));
+    case BROKER_REQUEST_GET:
+        return inner->get(broker, ps_container_of(request, struct broker_get, request));
+    case BROKER_REQUEST_COMMIT:
+        return inner->commit(broker, ps_container_of(request, struct broker_commit, request));
+    case BROKER_REQUEST_LIST:
+        return inner->list(broker, ps_container_of(request, struct broker_list, request));
+    case BROKER_REQUEST_CHANNEL_SET:
+    case BROKER_REQUEST_WATCH:
+        break;
+    }
+    ps_assert(false); /* is not delayed */
+    return 0;
+}
+
+static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
+{
+    uint32_t shard = shard_of(broker);
+    struct slow_request *sent = current->handles[shard].first;
+    while (sent != NULL && sent->due_ns <= now_ns && arrive(broker, sent->request) == 0) {
+        current->handles[shard].first = sent->next;
+        if (sent->next == NULL)
+            current->handles[shard].last = NULL;
+        free(sent);
+        sent = current->handles[shard].first;
+    }
+    return inner->turn(broker, now_ns, wall_ms);
+}
+
+static int append(struct broker *broker, struct broker_append *request)
+{
+    return send_off(broker, &request->request);
+}
+
+static int pull(struct broker *broker, struct broker_pull *request)
+{
+    return request->wait ? inner->pull(broker, request) : send_off(broker, &request->request);
+}
+
+static int tail(struct broker *broker, struct broker_tail *request)
+{
+    return send_off(broker, &request->request);
+}
+
+static int get(struct broker *broker, struct broker_get *request)
+{
+    return send_off(broker, &request->request);
+}
+
+static int commit(struct broker *broker, struct broker_commit *request)
+{
+    return send_off(broker, &request->request);
+}
+
+static int list(struct broker *broker, struct broker_list *request)
+{
+    return send_off(broker, &request->request);
+}
+
+void slow_brokers_add(struct slow_brokers *brokers, uint32_t shard, struct broker *broker)
+{
+    static _Thread_local struct broker_driver slow;
+    brokers->handles[shard].broker = broker;
+    if (brokers->delay_max_ns == 0)
+        return;
+    inner = broker->driver == &slow ? inner : broker->driver;
+    current = brokers;
+    slow = *inner;
+    slow.turn = turn;
+    slow.append = append;
+    slow.pull = pull;
+    slow.tail = tail;
+    slow.get = get;
+    slow.commit = commit;
+    slow.list = list;
+    broker->driver = &slow;
+}
+
+void slow_brokers_end(struct slow_brokers *brokers)
+{
+    for (uint32_t shard = 0; shard < SLOW_BROKERS_MAX; shard++) {
+        while (brokers->handles[shard].first != NULL) {
+            struct slow_request *sent = brokers->handles[shard].first;
+            brokers->handles[shard].first = sent->next;
+            free(sent);
+        }
+        brokers->handles[shard].last = NULL;
+        brokers->handles[shard].broker = NULL;
+    }
+}
+
+uint64_t slow_brokers_due_ns(const struct slow_brokers *brokers, uint32_t shard)
+{
+    const struct slow_request *first = brokers->handles[shard].first;
+    return first == NULL ? UINT64_MAX : first->due_ns;
+}
