@@ -113,7 +113,8 @@ class Gateway:
 def run_one(test, daemons, options):
     daemon = daemons.get(test.settings)
     if daemon is None:
-        daemon = daemons[test.settings] = Daemon(options.program, options.shards, test.settings)
+        settings = (*options.set, *test.settings)
+        daemon = daemons[test.settings] = Daemon(options.program, options.shards, settings)
     gateway = Gateway(daemon, test, options.shards)
     try:
         test.function(gateway)
@@ -153,6 +154,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", required=True)
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], help="a setting of every daemon")
     parser.add_argument("--only")
     options = parser.parse_args()
     daemons = {}
