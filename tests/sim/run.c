@@ -191,6 +191,11 @@ static void report_spin(struct run *run)
                        shard->has_more ? "a step has more, " : "",
                        sim_ring_has_event(shard->ring) ? "its ring has events, " : "",
                        shard_deadline(shard) <= sim_world_now_ns(run->world) ? "a deadline" : "");
+        for (uint32_t k = 0; k < shard->step_count; k++) {
+            if (shard->steps[k].run(shard->steps[k].context, run->gateway.peers[i]))
+                model_fail(run->model, UINT32_MAX, "shard %u: step %s has more", i,
+                           shard->steps[k].name);
+        }
     }
     for (uint32_t i = 0; i < run->scenario->client_count; i++) {
         if (client_step(&run->clients[i]))
@@ -198,10 +203,24 @@ static void report_spin(struct run *run)
     }
 }
 
+/* Rises with whatever gets somewhere. */
+static uint64_t progress_of(const struct run *run)
+{
+    struct hub_counters counters;
+    gateway_sim_counters(&run->gateway, &counters);
+    return run->model->clock + counters.handovers + counters.matched + counters.replayed +
+           counters.read_records + counters.finished;
+}
+
 /* Everything that can happen now, then time passes, at most to `until_ns`. */
 static void one_moment(struct run *run, uint64_t until_ns)
 {
+    uint64_t progress = 0;
     for (uint32_t rounds = 0; one_round(run); rounds++) {
+        if (rounds % 1024 == 0 && progress != progress_of(run)) {
+            progress = progress_of(run);
+            rounds = 0;
+        }
         if (rounds >= ROUNDS_MAX) {
             report_spin(run);
             return;
