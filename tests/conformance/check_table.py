@@ -1,6 +1,6 @@
-"""Holds normative_ids.txt against the tests: every numbered statement of MQTT 3.1.1 stands there once; one
-that binds a server names exactly the tests that @normative marks with it, or says why there is none.
-Before it judges the table, it is shown that it finds each kind of mistake.
+"""Holds normative_ids.txt against the tests: every numbered statement of MQTT 3.1.1 stands there
+once; one that binds a server names exactly the tests that @normative marks with it, or says why
+there is none. Before it judges the table, it is shown that it finds each kind of mistake.
 
 check_table.py          exits 1 and says what is wrong
 check_table.py --write  puts the names of the tests as the files have them into the table"""

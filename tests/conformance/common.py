@@ -1,4 +1,5 @@
-"""What the conformance tests share. Importing it makes the harness of tests/integration importable."""
+"""What the conformance tests share. Importing it makes the harness of tests/integration
+importable."""
 
 import sys
 from pathlib import Path

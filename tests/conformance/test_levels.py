@@ -1,4 +1,5 @@
-"""Protocol levels: what MQTT 3.1 (level 3) clients may do that 3.1.1 forbids, and what level 5 is told."""
+"""Protocol levels: what MQTT 3.1 (level 3) clients may do that 3.1.1 forbids, and what level 5 is
+told."""
 
 import struct
 

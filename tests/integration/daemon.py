@@ -1,6 +1,7 @@
 """The real gateway as a test drives it: started on a free port of 127.0.0.1 with a private data
-directory, awaited until event=ready, stopped by SIGTERM. Stopping fails the test when the exit status
-is not 0 or when a sanitizer reported something. Every wait has a bound; nothing here sleeps."""
+directory, awaited until event=ready, stopped by SIGTERM. Stopping fails the test when the exit
+status is not 0 or when a sanitizer reported something. Every wait has a bound; nothing here
+sleeps."""
 
 import os
 import re
@@ -99,7 +100,8 @@ class Daemon:
         return total
 
     def resident_bytes(self):
-        """Of the process; under ThreadSanitizer, whose shadow is four times the memory, an estimate."""
+        """Of the process; under ThreadSanitizer, whose shadow is four times the memory, an
+        estimate."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
             resident = int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1]) * 1024
         with open(f"/proc/{self.pid}/exe", "rb") as program:

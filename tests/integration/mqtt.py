@@ -1,5 +1,6 @@
-"""MQTT 3.1 and 3.1.1 over a blocking socket, packet by packet, for tests that say exactly which bytes
-go out and check exactly which come back. Knows no retries and no threads; every wait has a bound."""
+"""MQTT 3.1 and 3.1.1 over a blocking socket, packet by packet, for tests that say exactly which
+bytes go out and check exactly which come back. Knows no retries and no threads; every wait has a
+bound."""
 
 import select
 import socket
@@ -89,8 +90,8 @@ def unsubscribe(packet_id, *filters):
 
 
 class Packet:
-    """A packet as it came, of a type and with the flags that a server may send; the fields that its type
-    does not have are absent."""
+    """A packet as it came, of a type and with the flags that a server may send; the fields that its
+    type does not have are absent."""
 
     def __init__(self, first_byte, body):
         self.kind = first_byte >> 4
@@ -120,8 +121,8 @@ class Packet:
 
 
 class Client:
-    """One connection. Packet ids count up from 1. PUBLISHes that come while another packet is awaited
-    wait in `messages`."""
+    """One connection. Packet ids count up from 1. PUBLISHes that come while another packet is
+    awaited wait in `messages`."""
 
     def __init__(self, port, **socket_options):
         self.socket = socket.socket()
@@ -172,7 +173,8 @@ class Client:
         return result
 
     def receive(self, seconds=WAIT_SECONDS_MAX):
-        """The next packet of any type. Raises Closed when the peer closed, TimeoutError at the bound."""
+        """The next packet of any type. Raises Closed when the peer closed, TimeoutError at the
+        bound."""
         end = time.monotonic() + seconds
         while (result := self._parse()) is None:
             self.socket.settimeout(max(0.001, end - time.monotonic()))
@@ -226,7 +228,8 @@ class Client:
         return answer
 
     def subscribe(self, *filters):
-        """SUBSCRIBE and its SUBACK; a filter is (text, qos) or text for QoS 0. Result: the codes."""
+        """SUBSCRIBE and its SUBACK; a filter is (text, qos) or text for QoS 0. Result: the
+        codes."""
         packet_id = self.next_id()
         self.send(subscribe(packet_id, *(f if isinstance(f, tuple) else (f, 0) for f in filters)))
         return self.expect(SUBACK, packet_id).codes

@@ -1,9 +1,10 @@
-"""The runner of these tests. A test is a function of one argument, the gateway, marked by @normative
-(it shows what those statements of MQTT 3.1.1 ask) or @behaviour. Tests of one file share a daemon per
-set of settings; each names its clients and topics after itself, so that none sees another's.
+"""The runner of these tests. A test is a function of one argument, the gateway, marked by
+@normative (it shows what those statements of MQTT 3.1.1 ask) or @behaviour. Tests of one file share
+a daemon per set of settings; each names its clients and topics after itself, so that none sees
+another's.
 
-A file runs as  test_x.py --program build/asan/penstock --shards 4 [--only NAME]  and exits 0 when all
-passed, 77 when none could run, else 1. PENSTOCK_TEST_LONG=1 adds the tests marked long."""
+A file runs as  test_x.py --program build/asan/penstock --shards 4 [--only NAME]  and exits 0 when
+all passed, 77 when none could run, else 1. PENSTOCK_TEST_LONG=1 adds the tests marked long."""
 
 import argparse
 import os
@@ -82,9 +83,9 @@ class Gateway:
         return client
 
     def before_probe(self, client, qos=0):
-        """Everything that was on its way to a client when this was called: subscribes it to a topic,
-        publishes there after all that went before, and collects what came until that arrives. All
-        topics of a test have one order, so nothing that was due can come later."""
+        """Everything that was on its way to a client when this was called: subscribes it to a
+        topic, publishes there after all that went before, and collects what came until that
+        arrives. All topics of a test have one order, so nothing that was due can come later."""
         self.probe_count += 1
         topic = self.topic(f"probe-{self.probe_count}")
         client.subscribe((topic, qos))
@@ -99,7 +100,8 @@ class Gateway:
         return messages
 
     def eventually(self, condition, seconds=20):
-        """Waits for a fact that no packet announces; every look costs a round trip to the daemon."""
+        """Waits for a fact that no packet announces; every look costs a round trip to the
+        daemon."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "it did not come true within its bound"

@@ -1,5 +1,5 @@
-"""Persistent sessions over long absences: many more messages than a window or the ring of recent hand-overs
-holds, interrupted again and again."""
+"""Persistent sessions over long absences: many more messages than a window or the ring of recent
+hand-overs holds, interrupted again and again."""
 
 import mqtt
 from suite import IS_LONG, behaviour, main

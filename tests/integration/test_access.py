@@ -1,5 +1,5 @@
-"""Who may connect: user names and passwords from a file, anonymous clients beside it, and how many checks at
-once are survived."""
+"""Who may connect: user names and passwords from a file, anonymous clients beside it, and how many
+checks at once are survived."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""MQTT.js, the npm package that tools/test installs into build/; its scenarios are in mqttjs_client.js."""
+"""MQTT.js, the npm package that tools/test installs into build/; its scenarios are in
+mqttjs_client.js."""
 
 import os
 import shutil

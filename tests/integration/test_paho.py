@@ -1,5 +1,5 @@
-"""paho-mqtt of Debian (python3-paho-mqtt), in both of its protocol levels and all of its ways of running:
-its own thread, the caller's loop, and the one-shot helpers."""
+"""paho-mqtt of Debian (python3-paho-mqtt), in both of its protocol levels and all of its ways of
+running: its own thread, the caller's loop, and the one-shot helpers."""
 
 import threading
 

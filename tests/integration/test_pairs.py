@@ -1,5 +1,5 @@
-"""A hundred pairs of publisher and subscriber at once: no loss, no duplicate, order kept; fan-in and fan-out.
-Every subscriber acknowledges as it reads; one thread drives all of them by select."""
+"""A hundred pairs of publisher and subscriber at once: no loss, no duplicate, order kept; fan-in
+and fan-out. Every subscriber acknowledges as it reads; one thread drives all of them by select."""
 
 import selectors
 

@@ -1,5 +1,5 @@
-"""What no peer may do to the gateway or to others, whatever it sends, and whenever it goes. Each test has a
-bystander whose exchange must go on as if nothing had happened."""
+"""What no peer may do to the gateway or to others, whatever it sends, and whenever it goes. Each
+test has a bystander whose exchange must go on as if nothing had happened."""
 
 import random
 import socket

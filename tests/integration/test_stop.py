@@ -1,5 +1,5 @@
-"""The end of the gateway: SIGTERM while clients are connected, publish, or do not read. The exit status and
-the sanitizers' silence are checked whenever a daemon is stopped."""
+"""The end of the gateway: SIGTERM while clients are connected, publish, or do not read. The exit
+status and the sanitizers' silence are checked whenever a daemon is stopped."""
 
 import signal
 
