@@ -90,16 +90,21 @@ static void inboxes_awake(struct shard *shard)
         mailbox_awake(shard->inboxes[from]);
 }
 
+/* The turn that began at `now_ns` has ended. */
+static void count_turn(struct shard *shard, uint64_t end_ns)
+{
+    uint64_t turn_ns = end_ns - shard->now_ns;
+    shard->counters.busy_ns += turn_ns;
+    shard->counters.longest_turn_ns = ps_max_u64(shard->counters.longest_turn_ns, turn_ns);
+}
+
 /* Step 1. Result: the number of events, or -errno. */
 static int wait_for_events(struct shard *shard, bool may_sleep)
 {
     if (!may_sleep || shard->has_more || !inboxes_sleep(shard))
         return ring_wait(shard->ring, 0, shard->events, SHARD_EVENTS_MAX);
-    uint64_t before_ns = ring_now_ns(shard->ring);
+    count_turn(shard, ring_now_ns(shard->ring));
     shard->counters.sleeps++;
-    shard->counters.busy_ns += before_ns - shard->now_ns;
-    if (before_ns - shard->now_ns > shard->counters.longest_turn_ns)
-        shard->counters.longest_turn_ns = before_ns - shard->now_ns;
     int count = ring_wait(shard->ring, shard_deadline(shard), shard->events, SHARD_EVENTS_MAX);
     inboxes_awake(shard);
     return count;
@@ -121,10 +126,14 @@ static void flush_mail(struct shard *shard)
 
 bool shard_turn(struct shard *shard, bool may_sleep)
 {
+    uint64_t sleeps = shard->counters.sleeps;
     int count = wait_for_events(shard, may_sleep);
     ps_assert(count >= 0); /* a ring that cannot wait has lost completions: a loop would spin */
+    uint64_t now_ns = ring_now_ns(shard->ring);
+    if (shard->counters.sleeps == sleeps && shard->counters.turns != 0)
+        count_turn(shard, now_ns);
     shard->counters.turns++;
-    shard->now_ns = ring_now_ns(shard->ring);
+    shard->now_ns = now_ns;
     shard->wall_ms = ring_wall_ms(shard->ring);
     shard->tick = (uint32_t)((shard->now_ns - shard->start_ns) / (SHARD_TICK_MS * 1000000ULL));
     for (int i = 0; i < count; i++)

@@ -56,7 +56,7 @@ struct shard_counters {
     uint64_t doorbells;
     uint64_t mail_posted;
     uint64_t mail_refused; /* posts that found a full mailbox */
-    uint64_t busy_ns;      /* time not spent waiting */
+    uint64_t busy_ns;      /* time not spent waiting, of the turns that have ended */
     uint64_t longest_turn_ns;
 };
 

@@ -171,6 +171,19 @@ static void a_shard_with_more_to_do_does_not_sleep(void **state)
     assert_int_equal(shard->counters.sleeps, 1);
 }
 
+static void turns_that_do_not_sleep_are_busy_time_too(void **state)
+{
+    struct fixture *f = *state;
+    struct shard *shard = f->shards[0];
+    add_steps(f);
+    shard_turn(shard, true); /* what was before the first turn is nobody's */
+    f->more = 2;
+    for (uint32_t turn = 0; turn < 3; turn++)
+        shard_turn(shard, true);
+    assert_int_equal(shard->counters.busy_ns, 3 * 7 * MS);
+    assert_int_equal(shard->counters.longest_turn_ns, 7 * MS);
+}
+
 static void the_earliest_deadline_counts(void **state)
 {
     struct fixture *f = *state;
@@ -308,6 +321,7 @@ int main(void)
         shard_test(a_turn_gives_events_then_runs_the_steps_in_their_order),
         shard_test(a_turn_has_one_clock),
         shard_test(a_shard_with_more_to_do_does_not_sleep),
+        shard_test(turns_that_do_not_sleep_are_busy_time_too),
         shard_test(the_earliest_deadline_counts),
         shard_test(mail_is_visible_after_the_turn_that_posted_it),
         shard_test(mail_to_itself_keeps_a_shard_awake),
