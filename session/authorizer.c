@@ -29,8 +29,9 @@ static void run(void *context)
                                    job->text + job->user_bytes, job->password_bytes);
 }
 
-static enum mqtt_connack_code submit(struct hub *hub, const struct mqtt_connect *connect,
-                                     authorizer_done *on_done, void *context)
+static enum mqtt_connack_code submit(struct hub *hub, const struct password_file *file,
+                                     const struct mqtt_connect *connect, authorizer_done *on_done,
+                                     void *context)
 {
     const struct authorizer *authorizer = hub->authorizer;
     uint32_t password_bytes = connect->has_password ? connect->password.count : 0;
@@ -40,7 +41,7 @@ static enum mqtt_connack_code submit(struct hub *hub, const struct mqtt_connect 
         return MQTT_CONNACK_UNAVAILABLE;
     *job = (struct password_job){
         .job = {.run = run, .context = job},
-        .file = authorizer->file,
+        .file = file,
         .on_done = on_done,
         .context = context,
         .user_bytes = connect->user_name.count,
@@ -62,7 +63,9 @@ void authorizer_check(struct hub *hub, struct connection *connection,
 {
     const struct authorizer *authorizer = hub->authorizer;
     enum mqtt_connack_code code = MQTT_CONNACK_ACCEPTED;
-    bool has_users = authorizer != NULL && authorizer->file != NULL;
+    /* Read once: a reload may replace it, or take it away, at any moment. */
+    const struct password_file *file = authorizer == NULL ? NULL : authorizer->file;
+    bool has_users = file != NULL;
     if (!connect->has_user_name || !has_users) {
         bool is_allowed =
             hub->limits->allow_anonymous || connection_is_loopback(hub->net, connection);
@@ -71,7 +74,7 @@ void authorizer_check(struct hub *hub, struct connection *connection,
         on_done(context, is_allowed ? MQTT_CONNACK_ACCEPTED : MQTT_CONNACK_NOT_AUTHORIZED);
         return;
     }
-    code = submit(hub, connect, on_done, context);
+    code = submit(hub, file, connect, on_done, context);
     if (code != MQTT_CONNACK_ACCEPTED)
         on_done(context, code);
 }
