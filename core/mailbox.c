@@ -87,20 +87,16 @@ static bool has_bytes(struct mailbox *mailbox, uint32_t weight_bytes)
 bool mailbox_post(struct mailbox *mailbox, const struct mail *mail, uint32_t weight_bytes)
 {
     if (free_entries(mailbox, mailbox->reserved_max + 1) <= mailbox->reserved_max ||
-        !has_bytes(mailbox, weight_bytes)) {
-        mailbox->refused++;
+        !has_bytes(mailbox, weight_bytes))
         return false;
-    }
     put(mailbox, mail, weight_bytes);
     return true;
 }
 
 bool mailbox_post_reserved(struct mailbox *mailbox, const struct mail *mail, uint32_t weight_bytes)
 {
-    if (free_entries(mailbox, 1) == 0) {
-        mailbox->refused++;
+    if (free_entries(mailbox, 1) == 0)
         return false;
-    }
     put(mailbox, mail, weight_bytes);
     return true;
 }
@@ -116,17 +112,6 @@ bool mailbox_flush(struct mailbox *mailbox)
      * this takes back its new announcement, but the doorbell that follows ends that sleep too. */
     atomic_store_explicit(&mailbox->is_sleeping, 0, memory_order_relaxed);
     return true;
-}
-
-uint32_t mailbox_fill(struct mailbox *mailbox)
-{
-    mailbox->seen_head = atomic_load_explicit(&mailbox->consumed, memory_order_acquire);
-    mailbox->seen_consumed_bytes =
-        atomic_load_explicit(&mailbox->consumed_bytes, memory_order_relaxed);
-    uint64_t entries = (uint64_t)(mailbox->tail - mailbox->seen_head) * 256 / mailbox->entries_max;
-    uint64_t bytes =
-        (mailbox->posted_bytes - mailbox->seen_consumed_bytes) * 256 / mailbox->bytes_max;
-    return (uint32_t)ps_min_u64(256, ps_max_u64(entries, bytes));
 }
 
 bool mailbox_has_room(struct mailbox *mailbox)

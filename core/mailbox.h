@@ -39,7 +39,6 @@ struct mailbox {
     uint32_t seen_head;        /* `consumed` as last seen */
     uint64_t posted_bytes;
     uint64_t seen_consumed_bytes;
-    uint64_t refused; /* posts that found it full */
     /* Written by the producer, read by the consumer. */
     alignas(64) _Atomic uint32_t published;
     /* The consumer's own. */
@@ -61,22 +60,18 @@ int mailbox_create(struct heap *heap, uint32_t entries_max, uint32_t reserved_ma
 /* Any thread, after the two have ended. Mail in it is forgotten; NULL is allowed. */
 void mailbox_destroy(struct heap *heap, struct mailbox *mailbox);
 
-/* Producer. Copies the mail. False, counted in `refused`, when fewer than reserved_max entries
+/* Producer. Copies the mail. False when fewer than reserved_max entries
  * would stay free, or the byte cap would be passed (a mail heavier than the cap passes when it is
  * the only one). */
 bool mailbox_post(struct mailbox *mailbox, const struct mail *mail, uint32_t weight_bytes);
 
 /* Producer. May use every entry and ignores the byte cap: for answers whose room a request
- * reserved. False, counted, when there is no entry at all. */
+ * reserved. False when there is no entry at all. */
 bool mailbox_post_reserved(struct mailbox *mailbox, const struct mail *mail, uint32_t weight_bytes);
 
 /* Producer. Publishes what was posted. True when the consumer sleeps: the caller must ring its
  * doorbell, and is told so once per sleep. */
 bool mailbox_flush(struct mailbox *mailbox);
-
-/* Producer: share of the mailbox that is in use, in 1/256 (entries or bytes, whichever is fuller).
- */
-uint32_t mailbox_fill(struct mailbox *mailbox);
 
 /* Producer: a quarter of what mailbox_post may use is free, in entries and in bytes, so that trying
  * again after a refusal is worth it. */

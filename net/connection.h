@@ -96,13 +96,7 @@ void connection_notify_drained(struct net *net, struct connection *connection);
 void connection_close(struct net *net, struct connection *connection,
                       enum connection_close_reason reason);
 
-/* The peer's address as text, "127.0.0.1:54321"; for logs. */
-void connection_peer_text(const struct net *net, const struct connection *connection,
-                          char *out_text, size_t text_bytes);
-
 /* True when the peer's address is a loopback one. */
 bool connection_is_loopback(const struct net *net, const struct connection *connection);
-
-const char *connection_close_reason_name(enum connection_close_reason reason);
 
 #endif

@@ -4,13 +4,10 @@
  */
 #include "net/net.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdio.h>
 
 #include "core/base.h"
 #include "core/heap.h"
-#include "core/wire.h"
 #include "net/mqtt_encode.h"
 #include "net_internal.h"
 
@@ -199,13 +196,11 @@ static void remember_peer(struct net *net, struct connection *connection,
     if (address->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
         memcpy(peer->address, &in->sin_addr, 4);
-        peer->port = wire_load_u16((const unsigned char *)&in->sin_port);
         if (peer->address[0] == 127)
             connection->flags |= CONNECTION_LOOPBACK;
     } else if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
         memcpy(peer->address, &in6->sin6_addr, 16);
-        peer->port = wire_load_u16((const unsigned char *)&in6->sin6_port);
         bool is_mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && peer->address[12] == 127;
         if (IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || is_mapped)
             connection->flags |= CONNECTION_LOOPBACK;
@@ -593,40 +588,8 @@ void net_finish(struct net *net, struct connection *connection, bool is_moved)
     net->counters.connections--;
 }
 
-void connection_peer_text(const struct net *net, const struct connection *connection,
-                          char *out_text, size_t text_bytes)
-{
-    const struct connection_peer *peer = net_peer_at(net, connection->slot);
-    char address[INET6_ADDRSTRLEN] = "unknown";
-    if (peer->family != 0)
-        inet_ntop(peer->family, peer->address, address, sizeof(address));
-    snprintf(out_text, text_bytes, peer->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
-             peer->port);
-}
-
 bool connection_is_loopback(const struct net *net, const struct connection *connection)
 {
     (void)net;
     return (connection->flags & CONNECTION_LOOPBACK) != 0;
-}
-
-const char *connection_close_reason_name(enum connection_close_reason reason)
-{
-    static const char *const names[CONNECTION_CLOSE_REASONS] = {
-        [CONNECTION_CLOSED_DISCONNECT] = "disconnect",
-        [CONNECTION_CLOSED_PEER] = "peer",
-        [CONNECTION_CLOSED_KEEPALIVE] = "keepalive",
-        [CONNECTION_CLOSED_CONNECT_TIMEOUT] = "connect_timeout",
-        [CONNECTION_CLOSED_MALFORMED] = "malformed",
-        [CONNECTION_CLOSED_PROTOCOL] = "protocol",
-        [CONNECTION_CLOSED_TOO_LARGE] = "too_large",
-        [CONNECTION_CLOSED_REFUSED] = "refused",
-        [CONNECTION_CLOSED_TAKEN_OVER] = "taken_over",
-        [CONNECTION_CLOSED_LIMIT] = "limit",
-        [CONNECTION_CLOSED_OVERLOAD] = "overload",
-        [CONNECTION_CLOSED_MEMORY] = "memory",
-        [CONNECTION_CLOSED_SHUTDOWN] = "shutdown",
-        [CONNECTION_CLOSED_MOVE_FAILED] = "move_failed",
-    };
-    return names[reason];
 }

@@ -85,8 +85,7 @@ bool delivery_write(struct hub *hub, struct session *session, struct record *rec
 bool delivery_send(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
                    struct filter *filter)
 {
-    struct window_entry *entry =
-        window_take(hub->heap, &session->window, hub->limits->window_max, session->next_packet_id);
+    struct window_entry *entry = window_take(hub->heap, &session->window, session->next_packet_id);
     if (entry == NULL)
         return false;
     entry->partition = record->partition;

@@ -143,8 +143,7 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
                         window_find(session->window, packet_id) == NULL;
         if (!is_valid)
             return -EBADMSG;
-        struct window_entry *entry =
-            window_put(hub->heap, &session->window, hub->limits->window_max, packet_id);
+        struct window_entry *entry = window_put(hub->heap, &session->window, packet_id);
         if (entry == NULL)
             return -ENOMEM;
         entry->partition = partition;

@@ -42,14 +42,10 @@ static bool grow(struct heap *heap, struct window **window)
 }
 
 /* Makes the window, or room in it. */
-static bool make_room(struct heap *heap, struct window **window, uint32_t count_max,
-                      uint16_t next_packet_id)
+static bool make_room(struct heap *heap, struct window **window, uint16_t next_packet_id)
 {
     if (*window == NULL) {
-        uint32_t capacity = WINDOW_CAPACITY_MIN;
-        while (capacity < count_max && capacity < WINDOW_CAPACITY_MIN)
-            capacity *= 2;
-        *window = make(heap, capacity);
+        *window = make(heap, WINDOW_CAPACITY_MIN);
         if (*window == NULL)
             return false;
         (*window)->next_packet_id = next_packet_id;
@@ -70,10 +66,9 @@ static struct window_entry *occupy(struct window *window, struct window_entry *e
     return entry;
 }
 
-struct window_entry *window_take(struct heap *heap, struct window **window, uint32_t count_max,
-                                 uint16_t next_packet_id)
+struct window_entry *window_take(struct heap *heap, struct window **window, uint16_t next_packet_id)
 {
-    if (!make_room(heap, window, count_max, next_packet_id))
+    if (!make_room(heap, window, next_packet_id))
         return NULL;
     struct window *at = *window;
     for (;;) {
@@ -86,10 +81,9 @@ struct window_entry *window_take(struct heap *heap, struct window **window, uint
     }
 }
 
-struct window_entry *window_put(struct heap *heap, struct window **window, uint32_t count_max,
-                                uint16_t packet_id)
+struct window_entry *window_put(struct heap *heap, struct window **window, uint16_t packet_id)
 {
-    if (!make_room(heap, window, count_max, (uint16_t)(packet_id + 1)))
+    if (!make_room(heap, window, (uint16_t)(packet_id + 1)))
         return NULL;
     while (place_of(*window, packet_id)->state != WINDOW_FREE) {
         ps_assert(place_of(*window, packet_id)->packet_id != packet_id);

@@ -46,12 +46,11 @@ struct window {
 /* An entry with a packet id of its own, state PUBLISHED; NULL: memory is out. *window may be NULL
  * before and moves when it grows. The caller has checked the count against the session's window.
  * `next_packet_id` is where a window that is made new begins. */
-struct window_entry *window_take(struct heap *heap, struct window **window, uint32_t count_max,
+struct window_entry *window_take(struct heap *heap, struct window **window,
                                  uint16_t next_packet_id);
 
 /* The same with a given packet id, which is free: for a stored session. */
-struct window_entry *window_put(struct heap *heap, struct window **window, uint32_t count_max,
-                                uint16_t packet_id);
+struct window_entry *window_put(struct heap *heap, struct window **window, uint16_t packet_id);
 
 /* The entry in flight with this packet id, or NULL. */
 struct window_entry *window_find(struct window *window, uint16_t packet_id);

@@ -114,11 +114,9 @@ static void ordinary_mail_leaves_the_reserved_room(void **state)
     while (post(fixture.mailbox, number, 1))
         number++;
     assert_int_equal(number, 48);
-    assert_int_equal(fixture.mailbox->refused, 1);
     while (post_reserved(fixture.mailbox, number, 1))
         number++;
     assert_int_equal(number, 64);
-    assert_int_equal(fixture.mailbox->refused, 2);
     mailbox_flush(fixture.mailbox);
     for (uint64_t i = 0; i < 64; i++)
         assert_int_equal(number_of(mailbox_take(fixture.mailbox)), i);
@@ -147,22 +145,6 @@ static void the_byte_cap_holds_except_for_reserved_or_single_mail(void **state)
     assert_true(post(fixture.mailbox, 3, 400));
     assert_false(post(fixture.mailbox, 4, 1));
     assert_true(post(fixture.mailbox, 4, 0));
-    tear_down(&fixture);
-}
-
-static void fill_tells_the_fuller_of_entries_and_bytes(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    set_up(&fixture, 64, 0, 1000);
-    assert_int_equal(mailbox_fill(fixture.mailbox), 0);
-    for (uint64_t i = 0; i < 16; i++)
-        post(fixture.mailbox, i, 0);
-    assert_int_equal(mailbox_fill(fixture.mailbox), 64);
-    post(fixture.mailbox, 16, 500);
-    assert_int_equal(mailbox_fill(fixture.mailbox), 128);
-    post_reserved(fixture.mailbox, 17, 5000);
-    assert_int_equal(mailbox_fill(fixture.mailbox), 256);
     tear_down(&fixture);
 }
 
@@ -377,7 +359,6 @@ int main(void)
         cmocka_unit_test(an_untaken_mail_comes_again),
         cmocka_unit_test(ordinary_mail_leaves_the_reserved_room),
         cmocka_unit_test(the_byte_cap_holds_except_for_reserved_or_single_mail),
-        cmocka_unit_test(fill_tells_the_fuller_of_entries_and_bytes),
         cmocka_unit_test(a_sleeper_is_rung_once),
         cmocka_unit_test(creation_survives_every_failing_allocation),
         cmocka_unit_test(indexes_wrap),

@@ -47,7 +47,7 @@ static void load(struct stored_fixture *fixture, uint64_t session_number)
     session->stored->line_number = 8;
     for (uint16_t p = 0; p < STORED_PARTITIONS; p++)
         assert_true(catch_up_start(&fixture->hub, session, p, 10));
-    struct window_entry *entry = window_put(&fixture->heap, &session->window, 16, 3);
+    struct window_entry *entry = window_put(&fixture->heap, &session->window, 3);
     assert_non_null(entry);
     entry->sequence = 9;
     entry->qos = 1;
