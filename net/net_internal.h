@@ -18,7 +18,6 @@ enum connection_flags {
     CONNECTION_IN_DIRTY = 2,   /* in the dirty list */
     CONNECTION_PAUSED = 4,     /* the layer above wants no packets now */
     CONNECTION_UNPARSED = 8,   /* whole packets may stand in `receive` */
-    CONNECTION_PENDING = 16,   /* readable while it was paused */
     CONNECTION_PUBLISHER = 32, /* has sent a PUBLISH */
     CONNECTION_LOOPBACK = 64,  /* peer is on this host */
     CONNECTION_MOVED = 128,    /* came from another shard: is never moved again */
@@ -39,7 +38,6 @@ struct receive_buffer {
 
 struct connection_peer {
     unsigned char address[16]; /* IPv6, or IPv4 in its first four bytes */
-    uint16_t port;
     uint16_t family;
 };
 
@@ -85,8 +83,6 @@ struct net {
     uint32_t segment_count;
     struct connection_list ready;
     struct connection_list dirty;
-    bool is_input_left;        /* ready connections for the next turn, publishers under pressure not
-                                  counted */
     uint64_t pressed_until_ns; /* the highest over all shards, as seen this turn; 0: nothing is held
                                   back */
     struct buffer_cache buffers;

@@ -215,7 +215,7 @@ static void take_bytes(struct net *net, struct connection *connection, const uns
         return;
     }
     if (verdict == NET_PAUSE || verdict == NET_RETRY) {
-        connection->flags |= CONNECTION_PAUSED | CONNECTION_PENDING;
+        connection->flags |= CONNECTION_PAUSED;
         if (connection->receive != NULL)
             connection->flags |= CONNECTION_UNPARSED;
     } else if (connection->receive != NULL &&
@@ -292,16 +292,11 @@ static bool prepare(struct net *net, struct connection *connection)
     if (connection->state == CONNECTION_FREE || connection->state == CONNECTION_CLOSING ||
         connection->state == CONNECTION_MOVING)
         return false;
-    if (!may_read(connection)) {
-        connection->flags |= CONNECTION_PENDING;
-        return false;
-    }
-    if (connection->flags & CONNECTION_UNPARSED)
-        take_bytes(net, connection, connection->receive->bytes, connection->receive->used);
     if (!may_read(connection))
         return false;
-    connection->flags &= (uint16_t)~CONNECTION_PENDING;
-    return true;
+    if (connection->flags & CONNECTION_UNPARSED)
+        take_bytes(net, connection, connection->receive->bytes, connection->receive->used);
+    return may_read(connection);
 }
 
 /* Takes connections off the ready list into one batch. Result: how many. */
@@ -313,6 +308,7 @@ static uint32_t gather(struct net *net, uint32_t *left)
         struct connection *connection = net_take(net, &net->ready, CONNECTION_IN_READY);
         if (net->pressed_until_ns != 0 && (connection->flags & CONNECTION_PUBLISHER) &&
             connection->state == CONNECTION_OPEN) {
+            connection->active_tick = net->shard->tick; /* left unread, it cannot prove it lives */
             net_make_ready(net, connection);
             continue;
         }
