@@ -301,24 +301,6 @@ static bool run_session(struct hub *hub, struct session *session)
     return has_more;
 }
 
-bool catch_up_step(struct hub *hub)
-{
-    hub->read_waiters = 0;
-    uint32_t last = hub->late_last;
-    for (uint32_t count = 0; count < SESSIONS_PER_STEP && hub->late_first != 0; count++) {
-        bool is_last = hub->late_first == last;
-        uint32_t waiters = hub->read_waiters;
-        struct session *session = take_scheduled(hub);
-        bool has_more = run_session(hub, session);
-        /* Who waits for a read stays in the list, which is looked at again when one is free. */
-        if (has_more || hub->read_waiters != waiters)
-            catch_up_schedule(hub, session);
-        if (is_last)
-            break;
-    }
-    return hub->late_first != 0 && hub->read_waiters == 0;
-}
-
 /* The cursor that waits for this read, or NULL when it went meanwhile. */
 static struct cursor *cursor_of(struct session *session, const struct late_read *read)
 {
@@ -400,17 +382,48 @@ static void on_shard_read(struct hub *hub, struct late_read *read)
         catch_up_on_shard_late(hub, partition, next);
         return;
     }
-    hub->is_late[partition] = false;
+    hub->lateness[partition] = HUB_ON_TIME;
     hub->late_partitions--;
 }
 
 void catch_up_on_shard_late(struct hub *hub, uint16_t partition, uint64_t sequence)
 {
-    hub->late_partitions += !hub->is_late[partition];
-    hub->is_late[partition] = true;
-    struct late_read *read =
+    hub->late_partitions += hub->lateness[partition] == HUB_ON_TIME;
+    const struct late_read *read =
         late_read_start(hub, NULL, LATE_READ_SHARD, partition, sequence, BROKER_PULL_RECORDS_MAX);
-    ps_assert(read != NULL);
+    hub->lateness[partition] = read == NULL ? HUB_WANTS_MEMORY : HUB_READS;
+    hub->late_unread += read == NULL;
+}
+
+/* Reads of the shard that could not be made. From the floors: no lower than what was missed. */
+static void retry_shard_reads(struct hub *hub)
+{
+    for (uint32_t p = 0; p < hub->partition_count; p++) {
+        if (hub->lateness[p] != HUB_WANTS_MEMORY)
+            continue;
+        hub->late_unread--;
+        catch_up_on_shard_late(hub, (uint16_t)p, hub->floors[p] + 1);
+    }
+}
+
+bool catch_up_step(struct hub *hub)
+{
+    if (hub->late_unread != 0)
+        retry_shard_reads(hub);
+    hub->read_waiters = 0;
+    uint32_t last = hub->late_last;
+    for (uint32_t count = 0; count < SESSIONS_PER_STEP && hub->late_first != 0; count++) {
+        bool is_last = hub->late_first == last;
+        uint32_t waiters = hub->read_waiters;
+        struct session *session = take_scheduled(hub);
+        bool has_more = run_session(hub, session);
+        /* Who waits for a read stays in the list, which is looked at again when one is free. */
+        if (has_more || hub->read_waiters != waiters)
+            catch_up_schedule(hub, session);
+        if (is_last)
+            break;
+    }
+    return hub->late_first != 0 && hub->read_waiters == 0;
 }
 
 void catch_up_on_read(struct hub *hub, struct late_read *read)

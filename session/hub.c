@@ -317,7 +317,7 @@ static uint64_t deadline(void *context, const struct shard *shard)
     if (hub->wants_turn || (hub->late_first != 0 && hub->read_waiters == 0))
         return 0;
     bool waits = hub->outbox_first != NULL || hub->retry_first != 0 || hub->store_first != NULL ||
-                 hub->late_first != 0;
+                 hub->late_first != 0 || hub->late_unread != 0;
     uint64_t soon = shard->now_ns + RETRY_MS * 1000000ULL;
     uint64_t next_second = shard->now_ns + 1000000000ULL;
     return waits ? soon : ps_min_u64(next_second, opening_deadline(hub));
@@ -497,8 +497,8 @@ static int create_tables(struct hub *hub)
     pool_init(&hub->cursor_pool, hub->heap, sizeof(struct cursor), UINT32_MAX);
     hub->floors = heap_zalloc(hub->heap, hub->partition_count * sizeof(uint64_t));
     hub->answers_due = heap_zalloc(hub->heap, hub->shard->count * sizeof(uint32_t));
-    hub->is_late = heap_zalloc(hub->heap, hub->partition_count * sizeof(bool));
-    if (hub->floors == NULL || hub->is_late == NULL || hub->answers_due == NULL)
+    hub->lateness = heap_zalloc(hub->heap, hub->partition_count);
+    if (hub->floors == NULL || hub->lateness == NULL || hub->answers_due == NULL)
         return -ENOMEM;
     int status = topic_index_init(&hub->index, &index);
     if (status != 0)
@@ -637,7 +637,7 @@ void hub_destroy(struct hub *hub)
     pool_deinit(&hub->subscription_pool);
     pool_deinit(&hub->cursor_pool);
     heap_free(hub->heap, hub->floors);
-    heap_free(hub->heap, hub->is_late);
+    heap_free(hub->heap, hub->lateness);
     heap_free(hub->heap, hub->answers_due);
     heap_free(hub->heap, hub);
 }

@@ -91,6 +91,13 @@ enum hub_refusal {
     HUB_REFUSALS
 };
 
+/* Of a shard in a partition. */
+enum hub_lateness {
+    HUB_ON_TIME,
+    HUB_READS,       /* its mailbox was full: it reads what it missed */
+    HUB_WANTS_MEMORY /* for that read */
+};
+
 /* Units: publishes as messages, deliveries as record x session. Written by the hub's thread only.
  */
 struct hub_counters {
@@ -160,9 +167,10 @@ struct hub {
     struct recent recent;
     uint16_t partition_count;
     uint16_t partition_levels;
-    uint64_t *floors; /* by partition: everything up to here was handed over and fanned out */
-    bool *is_late;    /* by partition: its mailbox was full, this shard reads what it missed */
+    uint64_t *floors;  /* by partition: everything up to here was handed over and fanned out */
+    uint8_t *lateness; /* by partition, enum hub_lateness */
     uint32_t late_partitions;
+    uint32_t late_unread;    /* of these, those that have no read under way: memory was out */
     uint64_t job;            /* number of the fan-out under way, or of the last one */
     struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
     uint32_t fan_out_left;   /* subscribers that this turn still looks at */

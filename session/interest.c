@@ -107,7 +107,7 @@ static void raise_floors(struct hub *hub, const struct interest_request *request
 {
     for (uint32_t p = owner; p < hub->partition_count; p += hub->shard->count) {
         uint64_t from = request->from[p];
-        if (from != UINT64_MAX && !hub->is_late[p] && from - 1 > hub->floors[p])
+        if (from != UINT64_MAX && hub->lateness[p] == HUB_ON_TIME && from - 1 > hub->floors[p])
             hub->floors[p] = from - 1;
     }
 }

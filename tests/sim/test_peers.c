@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/base.h"
+#include "session/catch_up.h"
 #include "sim/gateway_sim.h"
 
 enum { MS = 1000000, TURNS_MAX = 100000 };
@@ -106,12 +107,26 @@ static void a_publisher_that_is_left_unread_does_not_expire(void **state)
     hear(peer, answers, sizeof(answers));
 }
 
+static void a_shard_that_is_late_without_memory_reads_when_there_is_some(void **state)
+{
+    struct fixture *f = *state;
+    settle(f);
+    struct hub *hub = f->gateway.hubs[0];
+    heap_fail_at(hub->heap, 1);
+    catch_up_on_shard_late(hub, 0, 1);
+    heap_fail_at(hub->heap, 0);
+    assert_int_equal(hub->late_partitions, 1);
+    wait_ms(f, 100);
+    assert_int_equal(hub->late_partitions, 0);
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         peer_test(a_publisher_that_is_left_unread_does_not_expire),
+        peer_test(a_shard_that_is_late_without_memory_reads_when_there_is_some),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
