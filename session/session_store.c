@@ -23,6 +23,8 @@ struct store_operation {
     struct pool_handle session;
     enum operation_kind kind;
     bool is_wanted; /* look-up: load what is found */
+    bool is_failed; /* a commit before it that wrote a part of the same was refused */
+    struct store_operation *next_part; /* the commit that goes on where this one was full */
     session_store_done *on_done;
     session_store_found_done *on_found;
     void *context;
@@ -195,6 +197,9 @@ static void on_committed(struct broker_commit *commit)
     struct hub *hub = operation->hub;
     bool is_stored = commit->status == BROKER_OK;
     hub->counters.store_failures += !is_stored;
+    is_stored &= !operation->is_failed;
+    if (operation->next_part != NULL)
+        operation->next_part->is_failed = !is_stored;
     if (operation->on_done != NULL)
         operation->on_done(hub, session_get(hub, operation->session), operation->context,
                            is_stored);
@@ -277,6 +282,25 @@ bool session_store_place(struct hub *hub, struct session *session, uint16_t *out
     return true;
 }
 
+/* Asks for a full commit. Result: an empty one for the rest, or NULL. They are answered in order,
+ * so that the last one knows whether all were good. */
+static struct store_operation *ask_part(struct hub *hub, struct session *session,
+                                        struct store_operation *full)
+{
+    full->next_part = create_commit(hub, session);
+    ask(full);
+    return full->next_part;
+}
+
+/* Gives up a commit that was not asked for; the one before it forgets it. */
+static void give_up_part(struct store_operation *operation, struct store_operation *before)
+{
+    if (before != NULL)
+        before->next_part = NULL;
+    if (operation != NULL)
+        destroy(operation);
+}
+
 /* Writes own record and marked (or all) blocks, in as many commits as it takes; on_done at the last
  * one. */
 static void write_all(struct hub *hub, struct session *session, bool is_everything,
@@ -284,21 +308,21 @@ static void write_all(struct hub *hub, struct session *session, bool is_everythi
 {
     struct stored_session *stored = session->stored;
     struct store_operation *operation = create_commit(hub, session);
+    struct store_operation *before = NULL;
     bool is_good = operation != NULL && add_own(operation, session, time_to_live_ms);
     for (uint32_t block = 0; is_good && block < stored->block_count; block++) {
         if (!is_everything && !stored->marked[block])
             continue;
         if (operation->commit.count == BROKER_KEYS_MAX) {
-            ask(operation);
-            operation = create_commit(hub, session);
+            before = operation;
+            operation = ask_part(hub, session, before);
         }
         is_good =
             operation != NULL && add_block(operation, session, (uint16_t)block, time_to_live_ms);
         stored->marked[block] = 0;
     }
     if (!is_good) {
-        if (operation != NULL)
-            destroy(operation);
+        give_up_part(operation, before);
         fail(hub, session, on_done, context);
         return;
     }

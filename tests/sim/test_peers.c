@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,9 @@ static int set_up(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     scenario_init(&f->scenario, 7);
+    f->scenario.hub_limits.subscriptions_max = 100000;
+    f->scenario.store.memory_bytes = 16 << 20;
+    f->scenario.store.key_bytes_max = 160 << 10;
     const struct sim_options options = {.seed = 7, .start_ns = 1000 * MS, .start_wall_ms = 1000};
     f->world = sim_world_create(&options);
     gateway_sim_start(&f->gateway, f->world, &f->scenario);
@@ -120,6 +124,87 @@ static void a_shard_that_is_late_without_memory_reads_when_there_is_some(void **
     assert_int_equal(hub->late_partitions, 0);
 }
 
+/* Sends while the gateway takes. */
+static void say_all(struct fixture *f, struct sim_peer *peer, const unsigned char *bytes,
+                    uint32_t count)
+{
+    uint32_t sent = 0;
+    for (uint32_t i = 0; sent < count && i < TURNS_MAX; i++) {
+        int32_t taken = sim_client_send(peer, bytes + sent, count - sent);
+        sent += taken > 0 ? (uint32_t)taken : 0;
+        settle(f);
+    }
+    assert_int_equal(sent, count);
+}
+
+/* Receives exactly so much. */
+static void hear_all(struct fixture *f, struct sim_peer *peer, unsigned char *out, uint32_t count)
+{
+    uint32_t heard = 0;
+    for (uint32_t i = 0; heard < count && i < TURNS_MAX; i++) {
+        int32_t got = sim_client_receive(peer, out + heard, count - heard);
+        heard += got > 0 ? (uint32_t)got : 0;
+        settle(f);
+    }
+    assert_int_equal(heard, count);
+}
+
+/* A durable session "d". */
+static struct sim_peer *connect_durable(struct fixture *f)
+{
+    static const unsigned char connect[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
+                                            4,    0,  0, 0, 0,   1,   'd'};
+    unsigned char connack[4];
+    struct sim_peer *peer = sim_client_connect(f->world, &f->gateway.address);
+    assert_non_null(peer);
+    say_all(f, peer, connect, sizeof(connect));
+    hear_all(f, peer, connack, sizeof(connack));
+    assert_int_equal(connack[3], 0);
+    return peer;
+}
+
+/* A SUBSCRIBE of `count` filters at QoS 1, "00000/xx..." from `first` on, each of FILTER_BYTES. Its
+ * SUBACK must have this code for all. */
+enum { FILTER_BYTES = 60 };
+
+static void subscribe_many(struct fixture *f, struct sim_peer *peer, uint32_t first, uint32_t count,
+                           uint8_t code)
+{
+    uint32_t body_bytes = 2 + count * (2 + FILTER_BYTES + 1);
+    unsigned char *packet = calloc(1, body_bytes + 5);
+    assert_non_null(packet);
+    uint32_t at = 0;
+    packet[at++] = 0x82;
+    for (uint32_t left = body_bytes; left != 0; left >>= 7)
+        packet[at++] = (unsigned char)((left & 127) | (left > 127 ? 128 : 0));
+    packet[at + 1] = 9;
+    at += 2;
+    for (uint32_t i = 0; i < count; i++) {
+        packet[at + 1] = FILTER_BYTES;
+        memset(packet + at + 2, 'x', FILTER_BYTES);
+        char number[16];
+        snprintf(number, sizeof(number), "%06u/", first + i);
+        memcpy(packet + at + 2, number, 7);
+        packet[at + 2 + FILTER_BYTES] = 1;
+        at += 2 + FILTER_BYTES + 1;
+    }
+    say_all(f, peer, packet, at);
+    uint32_t head_bytes = 1 + (count + 2 > 127 ? 2 : 1) + 2;
+    hear_all(f, peer, packet, head_bytes + count);
+    assert_int_equal(packet[0], 0x90);
+    for (uint32_t i = 0; i < count; i++)
+        assert_int_equal(packet[head_bytes + i], code);
+    free(packet);
+}
+
+static void filters_of_which_only_some_fit_the_store_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_durable(f);
+    subscribe_many(f, peer, 0, 5000, 0x80);
+    assert_true(f->gateway.hubs[0]->counters.store_failures > 0);
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -127,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         peer_test(a_publisher_that_is_left_unread_does_not_expire),
         peer_test(a_shard_that_is_late_without_memory_reads_when_there_is_some),
+        peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
