@@ -46,7 +46,8 @@ struct interest_request *interest_create(struct hub *hub, const struct filter *c
     char *text = (char *)(request->filters + count);
     for (uint32_t i = 0; i < count; i++) {
         memcpy(text, filters[i]->text, filters[i]->bytes);
-        request->filters[i] = (struct interest_filter){.text = text, .bytes = filters[i]->bytes};
+        request->filters[i].text = text;
+        request->filters[i].bytes = filters[i]->bytes;
         text += filters[i]->bytes;
     }
     for (uint32_t p = 0; p < hub->partition_count; p++)
@@ -54,6 +55,11 @@ struct interest_request *interest_create(struct hub *hub, const struct filter *c
     request->count = count;
     request->from_shard = hub->shard->index;
     return request;
+}
+
+bool interest_is_refused(const struct interest_request *request, uint32_t index)
+{
+    return atomic_load_explicit(&request->filters[index].is_refused, memory_order_relaxed);
 }
 
 void interest_destroy(struct hub *hub, struct interest_request *request)

@@ -4,11 +4,13 @@
  * it tells them of its last one. One request serves all filters of a SUBSCRIBE and goes to each
  * owner concerned, who writes the sequences of its own partitions into it.
  *
- * Owner: the shard that made it; the owners read it, and write only `from` of their own partitions.
+ * Owner: the shard that made it; the owners read it, and write only `from` of their own partitions
+ * and is_refused.
  */
 #ifndef PENSTOCK_SESSION_INTEREST_H
 #define PENSTOCK_SESSION_INTEREST_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +24,7 @@ struct session;
 struct interest_filter {
     const char *text; /* in the request's own memory */
     uint32_t bytes;
+    _Atomic bool is_refused; /* answer: an owner has no room for it */
 };
 
 struct interest_request {
@@ -50,6 +53,9 @@ struct interest_request *interest_create(struct hub *hub, const struct filter *c
  */
 void interest_send(struct hub *hub, struct interest_request *request, bool is_drop);
 void interest_destroy(struct hub *hub, struct interest_request *request);
+
+/* An owner cannot keep the filter at this index: nothing of its partitions will be handed over. */
+bool interest_is_refused(const struct interest_request *request, uint32_t index);
 
 /* Tells the owners that nobody here wants the filter any more. Without memory the interest stays:
  * the owner then hands over what nobody takes. */

@@ -253,6 +253,13 @@ static void on_interest(struct hub *hub, struct interest_request *request)
         interest_destroy(hub, request);
         return;
     }
+    for (uint32_t i = 0; i < request->count; i++) {
+        if (!interest_is_refused(request, i))
+            continue;
+        interest_destroy(hub, request);
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
+        return;
+    }
     name_starts(hub, session, request->from);
     catch_up_resume(hub, session, request->from);
     interest_destroy(hub, request);

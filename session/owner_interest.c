@@ -8,11 +8,11 @@
 #include "session/interest.h"
 #include "session/owner.h"
 
-static void add(struct owner *owner, const struct interest_filter *wanted, uint64_t shard_bit)
+static void add(struct owner *owner, struct interest_filter *wanted, uint64_t shard_bit)
 {
     struct filter *filter = NULL;
     if (filter_acquire(&owner->index, wanted->text, wanted->bytes, &filter) != 0) {
-        owner->hub->counters.store_failures++;
+        atomic_store_explicit(&wanted->is_refused, true, memory_order_relaxed);
         return;
     }
     if (filter->shards == 0)
@@ -95,7 +95,7 @@ void owner_interest(struct owner *owner, struct interest_request *request, bool 
     uint64_t shard_bit = 1ULL << request->from_shard;
     /* A shard alone is handed everything over. */
     for (uint32_t i = 0; hub->shard->count > 1 && i < request->count; i++) {
-        const struct interest_filter *filter = &request->filters[i];
+        struct interest_filter *filter = &request->filters[i];
         if (is_drop)
             drop(owner, filter, shard_bit);
         else

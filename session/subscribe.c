@@ -33,7 +33,10 @@ struct subscribe_job {
     struct starts *starts;
     struct filter **filters;
     uint8_t *codes;
+    uint8_t *before; /* what each filter was granted before this SUBSCRIBE, or NOT_SUBSCRIBED */
 };
+
+enum { NOT_SUBSCRIBED = 0xff };
 
 static void destroy(struct hub *hub, struct subscribe_job *job)
 {
@@ -55,11 +58,12 @@ static struct subscribe_job *create(struct hub *hub, struct session *session, ui
                                     uint32_t count)
 {
     struct subscribe_job *job =
-        heap_zalloc(hub->heap, sizeof(*job) + count * (sizeof(struct filter *) + 1));
+        heap_zalloc(hub->heap, sizeof(*job) + count * (sizeof(struct filter *) + 2));
     if (job == NULL)
         return NULL;
     job->filters = (struct filter **)(job + 1);
     job->codes = (uint8_t *)(job->filters + count);
+    job->before = job->codes + count;
     job->session = session->handle;
     job->slot = session->connection->slot;
     job->generation = session->connection->generation;
@@ -144,12 +148,32 @@ static void finish(struct hub *hub, struct subscribe_job *job)
     destroy(hub, job);
 }
 
+/* Answers a filter with 0x80: the session has again what it had. What another SUBSCRIBE that is
+ * under way may count on stays. */
+static void refuse(struct hub *hub, struct subscribe_job *job, uint32_t index)
+{
+    job->codes[index] = MQTT_SUBACK_FAILURE;
+    struct session *session = session_of(hub, job);
+    struct subscription *subscription =
+        session == NULL || job->filters[index] == NULL || session->subscribe_jobs > 1
+            ? NULL
+            : session_subscription(session, job->filters[index]);
+    if (subscription == NULL)
+        return;
+    if (session->stored != NULL)
+        session_store_mark(session, subscription->block);
+    if (job->before[index] == NOT_SUBSCRIBED)
+        session_unsubscribe(hub, session, subscription);
+    else
+        subscription->qos = job->before[index];
+}
+
 static void on_stored(struct hub *hub, struct session *session, void *context, bool is_stored)
 {
     struct subscribe_job *job = context;
     (void)session;
     for (uint32_t i = 0; !is_stored && i < job->count; i++)
-        job->codes[i] = MQTT_SUBACK_FAILURE;
+        refuse(hub, job, i);
     finish(hub, job);
 }
 
@@ -174,6 +198,11 @@ static void mark_again(struct session *session, const struct subscribe_job *job)
 static void on_interest(struct hub *hub, struct interest_request *request)
 {
     struct subscribe_job *job = request->context;
+    uint32_t known = 0;
+    for (uint32_t i = 0; i < job->count; i++) {
+        if (job->filters[i] != NULL && interest_is_refused(request, known++))
+            refuse(hub, job, i);
+    }
     interest_destroy(hub, request);
     /* Partitions that no filter concerns send nothing that could match. */
     for (uint32_t p = 0; p < hub->partition_count; p++) {
@@ -191,7 +220,8 @@ static void on_interest(struct hub *hub, struct interest_request *request)
 
 /* Adds or changes one subscription. Result: the SUBACK's code. */
 static uint8_t subscribe_one(struct hub *hub, struct session *session, struct subscribe_job *job,
-                             const struct mqtt_filter *wanted, struct filter **out_filter)
+                             const struct mqtt_filter *wanted, struct filter **out_filter,
+                             uint8_t *out_before)
 {
     const char *text = (const char *)wanted->text.bytes;
     uint32_t bytes = wanted->text.count;
@@ -213,6 +243,7 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
             subscription->starts = job->starts;
             job->starts->references++;
         }
+        *out_before = subscription->qos;
         subscription->qos = wanted->qos;
         delivery_note_changed(hub);
         if (is_durable) {
@@ -238,6 +269,7 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
             SUBSCRIPTION_RETAINED_DUE; /* stored until its values are delivered */
     filter_retain(filter);             /* the job's own reference */
     *out_filter = filter;
+    *out_before = NOT_SUBSCRIBED;
     return wanted->qos;
 }
 
@@ -257,7 +289,8 @@ enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session
     uint32_t known_count = 0;
     struct mqtt_filter wanted;
     for (uint32_t i = 0; mqtt_filter_next(filters, &position, &wanted); i++) {
-        job->codes[i] = subscribe_one(hub, session, job, &wanted, &job->filters[i]);
+        job->codes[i] =
+            subscribe_one(hub, session, job, &wanted, &job->filters[i], &job->before[i]);
         if (job->filters[i] != NULL)
             known[known_count++] = job->filters[i];
     }
@@ -266,7 +299,7 @@ enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session
     heap_free(hub->heap, known);
     if (request == NULL) {
         for (uint32_t i = 0; i < job->count; i++)
-            job->codes[i] = MQTT_SUBACK_FAILURE;
+            refuse(hub, job, i);
         finish(hub, job);
         return NET_CONTINUE;
     }

@@ -191,6 +191,14 @@ def filters_of_a_shard_are_limited(gateway):
     clients = [gateway.client(f"c{i}") for i in range(20)]
     codes = [client.subscribe(gateway.topic(str(i)))[0] for i, client in enumerate(clients)]
     assert codes.count(0) >= 2 and codes.count(0x80) >= 20 - 2 * gateway.shards, codes
+    # Who was told 0 gets what is published.
+    publisher = gateway.client("publisher")
+    for i, client in enumerate(clients):
+        publisher.publish(gateway.topic(str(i)), b"here", qos=1)
+        if codes[i] == 0:
+            assert client.take_messages(1)[0].payload == b"here", i
+        else:
+            client.ping()
     # A filter that is known needs no room.
     known = codes.index(0)
     assert clients[known].subscribe(gateway.topic(str(known))) == [0]

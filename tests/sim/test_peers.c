@@ -203,6 +203,11 @@ static void filters_of_which_only_some_fit_the_store_are_refused(void **state)
     struct sim_peer *peer = connect_durable(f);
     subscribe_many(f, peer, 0, 5000, 0x80);
     assert_true(f->gateway.hubs[0]->counters.store_failures > 0);
+    assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 0);
+    /* What it had before goes on. */
+    subscribe_many(f, peer, 0, 10, 1);
+    subscribe_many(f, peer, 0, 5000, 0x80);
+    assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 10);
 }
 
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
