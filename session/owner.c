@@ -328,13 +328,15 @@ static void answer_own(struct owner *owner, uint32_t shard, struct will *own)
 
 bool owner_has_room(const struct owner *owner)
 {
-    return owner->appends_under_way < OWNER_APPENDS_MAX;
+    return owner->is_started && owner->appends_under_way < OWNER_APPENDS_MAX;
 }
 
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail)
 {
     struct record *record = mail->pointer;
     struct owner_partition *partition = owner_partition(owner, record->partition);
+    if (ps_unlikely(!owner->is_started))
+        return false;
     bool is_retain = (record->flags & RECORD_RETAIN) != 0;
     if (record_qos(record) == 0 && !is_retain) {
         publish_at_most_once(owner, partition, record);
@@ -425,11 +427,13 @@ static void on_record(struct owner *owner, struct owner_partition *partition, st
     }
     if (record->flags & RECORD_RETAIN)
         retained_writer_apply(owner->retained, record);
-    if (!(record->flags & RECORD_VALUE_ONLY))
+    /* What an earlier run has handed over is read by those who have not had it. */
+    bool is_old = record->sequence != 0 && record->sequence <= partition->old_tail;
+    if (!(record->flags & RECORD_VALUE_ONLY) && !is_old)
         owner_hand_over(owner, partition, record_acquire(record));
     if (record->sequence != 0)
         partition->handed_over = record->sequence;
-    if (record_qos(record) == 0 && record->sequence != 0 &&
+    if (record_qos(record) == 0 && record->sequence != 0 && !is_old &&
         partition->held_done != partition->held_for)
         release_waiting(owner, partition);
 }

@@ -48,6 +48,7 @@ struct owner_append {
 struct owner_partition {
     uint64_t handed_over;         /* every record up to here was handed over */
     uint64_t committed;           /* highest sequence that the driver has answered */
+    uint64_t old_tail;            /* the log's tail at the start: up to here nobody is waiting */
     uint64_t applied;             /* "applied up to", as last written */
     uint64_t late_shards;         /* bit per shard */
     struct owner_append *filling; /* gathers this turn's records */
@@ -95,8 +96,8 @@ int owner_start_create(struct owner *owner);
 void owner_start_step(struct owner *owner);
 void owner_start_destroy(struct owner *owner);
 
-/* A publish came. Takes over its record. False: the broker is behind; the mail is to be given
- * again. */
+/* A publish came. Takes over its record. False: the broker is behind, or the owner has not begun;
+ * the mail is to be given again. */
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail);
 
 /* False: owner_publish would refuse what has to be appended. */

@@ -2,11 +2,11 @@
  * The beginning of an owner: from where on its channels go on, and the wills that a crash cut off.
  *
  * A partition's channel begins behind "applied up to" (retained_writer.h), so that retained records
- * which the store does not have yet are applied again; what is handed over on the way is nobody's.
- * Until every partition knows its beginning no request for interest or reads is answered, because
- * the answer names a sequence; and until the channel has met the tail that the log had at the
- * start, requests for interest wait as they do behind an append (owner_interest.c). Shard 0 then
- * looks for wills of earlier runs and publishes them.
+ * which the store does not have yet are applied again; nothing is handed over on the way.
+ * Until every partition knows its beginning nothing is published, and no request for interest or
+ * reads is answered, because the answer names a sequence; and until the channel has met the tail
+ * that the log had at the start, requests for interest wait as they do behind an append
+ * (owner_interest.c). Shard 0 then looks for wills of earlier runs and publishes them.
  */
 #include "core/base.h"
 #include "core/heap.h"
@@ -62,6 +62,7 @@ static void on_tail(struct broker_tail *tail)
     if (tail->status != BROKER_OK)
         return; /* asked again */
     struct owner_partition *partition = &owner->partitions[start->tails++];
+    partition->old_tail = tail->tail;
     partition->committed = ps_max_u64(partition->committed, tail->tail);
     if (start->tails < owner->partition_count)
         return;
