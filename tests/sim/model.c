@@ -223,7 +223,7 @@ void model_crash(struct model *model)
 
 /* What was delivered after the last checkpoint comes again, and without DUP, as nobody knows that
  * it was delivered. At QoS 2 it must not, and QoS 0 is not kept but for wills. */
-static bool is_repeated_by_crash(const struct model *model, const struct model_count *count,
+static bool is_repeated_by_crash(const struct model *model, struct model_count *count,
                                  const struct model_receipt *receipt)
 {
     bool is_will = model->messages[receipt->message].is_will;
@@ -233,10 +233,15 @@ static bool is_repeated_by_crash(const struct model *model, const struct model_c
     for (uint32_t i = 0; i < model->crash_count; i++) {
         const struct model_crash *crash = &model->crashes[i];
         bool is_between = count->live_connected_at < crash->at && crash->at < receipt->connected_at;
-        if (is_between && crash->at_ns <= count->live_ns + model->crash_window_ns)
-            return true;
+        if (!is_between || crash->at_ns > count->live_ns + model->crash_window_ns)
+            continue;
+        count->repeatable = (uint16_t)(count->plain + count->repeated - 1);
+        return true;
     }
-    return false;
+    if (count->repeatable == 0)
+        return false;
+    count->repeatable--;
+    return true;
 }
 
 uint32_t model_life_begin(struct model *model, uint32_t client, bool is_durable)

@@ -83,6 +83,8 @@ struct model_count {
     uint16_t dup;
     uint16_t retained;
     uint16_t repeated; /* plain ones that a crash explains; not among `plain` */
+    uint16_t
+        repeatable;    /* that may still come for the last crash: there may be copies in the log */
     uint64_t first_at; /* live */
     uint64_t live_ns;  /* last live one, the world's time */
     uint64_t live_connected_at;

@@ -62,6 +62,8 @@ static void make(struct scenario *scenario, uint64_t seed)
     scenario->broker_delay_us_max = random_chance(&random, 1, 3) ? 0 : 3000;
 }
 
+enum { SEEDS = 4, SEEDS_LONG = 200, DRAWN_MS = 2500 };
+
 typedef void vary(struct scenario *scenario);
 
 static bool run_one(const char *name, vary *change, uint64_t seed, struct run_result *result)
@@ -137,6 +139,28 @@ static void several(struct scenario *scenario)
     scenario->retain_chance = 20;
 }
 
+/* Everything drawn, over some seconds, with crashes at moments of any kind. */
+static void drawn(struct scenario *scenario)
+{
+    uint64_t seed = scenario->seed;
+    const char *name = scenario->name;
+    struct random random;
+    scenario_draw(scenario, seed);
+    random_init(&random, seed ^ 0xd7a3);
+    scenario->name = name;
+    if (scenario->duration_ms < DRAWN_MS) {
+        scenario->action_gap_us = scenario->action_gap_us * DRAWN_MS / scenario->duration_ms;
+        scenario->duration_ms = DRAWN_MS;
+    }
+    scenario->crash_count = (uint32_t)random_between(&random, 1, 5);
+    scenario->crash_moment = (enum crash_moment)random_below(&random, CRASH_MOMENTS);
+    scenario->crash_changes_shards = random_chance(&random, 1, 3);
+    if (random_chance(&random, 1, 2))
+        scenario->broker_delay_us_max = (uint32_t)random_below(&random, 20000);
+    /* A publish that is repeated after a crash is known by its id. */
+    scenario->store.deduplication_max = 4096;
+}
+
 static const struct named {
     const char *name;
     vary *change;
@@ -148,6 +172,7 @@ static const struct named {
     {"crash_with_retained", with_retained},
     {"crash_with_late_sessions", with_late_sessions},
     {"several_crashes", several},
+    {"crash_drawn", drawn},
 };
 
 /* Some seeds of a scenario, many in a long run. */
@@ -155,7 +180,9 @@ static void run_seeds(void **state)
 {
     const struct named *named = *state;
     const char *is_long = getenv("PENSTOCK_TEST_LONG");
-    uint64_t count = is_long != NULL && is_long[0] == '1' ? 200 : 4;
+    uint64_t count = is_long != NULL && is_long[0] == '1' ? SEEDS_LONG : SEEDS;
+    if (named->change == drawn)
+        count *= 4;
     uint32_t failed = 0;
     uint32_t crashes = 0;
     for (uint64_t seed = 1; seed <= count; seed++) {
