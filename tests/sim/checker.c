@@ -33,6 +33,20 @@ static bool surely_stands_behind(const struct model_entry *entry,
     return entry->suback_at != 0 && entry->suback_at < message->sent_at && entry->ended_at == 0;
 }
 
+/* When the client first asked for what this entry goes on with at another QoS: a record that was
+ * handed over late is granted by the newer SUBSCRIBE, but due from the older one on. */
+static uint64_t first_asked_at(const struct model_life *life, uint32_t number)
+{
+    const struct model_entry *entry = &life->entries[number];
+    uint64_t at = entry->subscribed_at;
+    while (number-- != 0) {
+        const struct model_entry *older = &life->entries[number];
+        if (older->filter == entry->filter && older->ended_at == at)
+            at = older->subscribed_at;
+    }
+    return at;
+}
+
 struct grant {
     bool is_any;
     bool is_after_ack; /* every SUBSCRIBE came after the message was acknowledged */
@@ -57,7 +71,8 @@ static struct grant grant_of(const struct model *model, const struct model_life 
         grant.is_any = true;
         grant.high = high > grant.high ? high : grant.high;
         grant.low = lower(grant.low, low);
-        if (message->acked_at == 0 || message->is_will || entry->subscribed_at < message->acked_at)
+        if (message->acked_at == 0 || message->is_will ||
+            first_asked_at(life, i) < message->acked_at)
             grant.is_after_ack = false;
         /* A retained value is sent for one filter, at what that one grants. */
         if (!receipt->is_retain && surely_stands_behind(entry, message)) {
