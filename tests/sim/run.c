@@ -23,6 +23,7 @@
 enum {
     ROUND_NS = 2000,
     ROUNDS_MAX = 200000,    /* at one moment: beyond it somebody spins */
+    MATCHED_MAX = 80000,    /* deliveries: ends the busy part */
     SETTLE_MS_MAX = 120000, /* simulated */
     QUIET_MS = 2500,        /* without a packet: at rest; more than twice the positions' interval */
     LEAVE_MS_MAX = 20000
@@ -238,10 +239,18 @@ static bool has_failed(const struct run *run)
     return run->is_stuck || run->model->failure_count >= MODEL_FAILURES_MAX;
 }
 
+/* So that no seed takes minutes: many clients with wide filters have much to receive. */
+static bool has_enough(const struct run *run)
+{
+    struct hub_counters counters;
+    gateway_sim_counters(&run->gateway, &counters);
+    return counters.matched >= MATCHED_MAX;
+}
+
 static void be_busy(struct run *run)
 {
     uint64_t until_ns = START_NS + run->scenario->duration_ms * 1000000ULL;
-    while (sim_world_now_ns(run->world) < until_ns && !has_failed(run))
+    while (sim_world_now_ns(run->world) < until_ns && !has_failed(run) && !has_enough(run))
         one_moment(run, until_ns);
 }
 
