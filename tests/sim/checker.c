@@ -21,7 +21,7 @@ static bool may_stand_behind(const struct model *model, const struct model_life 
 {
     if (entry->subscribed_at >= receipt->at || entry->ended_at == entry->subscribed_at)
         return false;
-    bool may_have_begun = receipt->qos != 0 && life->is_durable &&
+    bool may_have_begun = (entry->was_replaced || (receipt->qos != 0 && life->is_durable)) &&
                           model->messages[receipt->message].sent_at < entry->unsuback_at;
     return receipt->is_dup || entry->unsuback_at == 0 || may_have_begun;
 }

@@ -286,6 +286,7 @@ uint32_t model_subscribe(struct model *model, uint32_t life_number, uint32_t fil
     if (entry != NULL) {
         entry->ended_at = model->clock;
         entry->ended_on = life->resumes;
+        entry->was_replaced = true;
     }
     life->entries =
         grown(life->entries, life->entry_count, &life->entries_max, sizeof(struct model_entry));

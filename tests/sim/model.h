@@ -63,6 +63,7 @@ struct model_entry {
     uint64_t unsuback_at; /* or the SUBACK of what took its place */
     uint32_t ended_on;    /* connection (resumes of the life) that the end was sent on: it may never
                              have arrived if another one followed */
+    bool was_replaced;    /* ended by another SUBSCRIBE of its filter */
     uint8_t qos_low;      /* granted, over the entry's time */
     uint8_t qos_high;
 };
