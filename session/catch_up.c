@@ -100,6 +100,8 @@ void catch_up_turn_late(struct hub *hub, struct session *session, const struct r
         return;
     }
     wait_for_drain(hub, session);
+    if (delivery_is_open(hub, session)) /* memory was out: nothing else brings it back */
+        catch_up_schedule(hub, session);
     if (position == 0)
         return;
     cursor->state = CURSOR_NEAR;
@@ -295,6 +297,7 @@ static bool run_session(struct hub *hub, struct session *session)
         if (outcome == OUTCOME_FULL) {
             rotate(session, cursor);
             wait_for_drain(hub, session);
+            hub->read_waiters += delivery_is_open(hub, session); /* memory was out: soon again */
             break;
         }
     }

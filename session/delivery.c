@@ -24,18 +24,27 @@ enum {
     MATCH_DIRECT_MAX = 8        /* subscriptions that are matched one by one */
 };
 
-/* A hand-over that is not finished: filters (with references), which pass, and the next subscriber.
- */
+/* A hand-over: which filters match, which pass, and the next subscriber. One that goes on in
+ * another turn has the filters, with references, behind it. */
 struct fan_out {
     struct record *record;
     uint64_t position; /* in the recent ring; 0: not there */
     struct subscription *next;
+    struct filter *exact; /* NULL, or the first of the filters; the patterns are the others */
+    struct filter *const *patterns;
     uint32_t filter_index;
     uint32_t filter_count;
     uint32_t pass;
     bool is_outdated; /* a subscription went or changed: what the first pass granted may not hold */
     struct filter *filters[];
 };
+
+static struct filter *filter_at(const struct fan_out *job, uint32_t index)
+{
+    if (job->exact == NULL)
+        return job->patterns[index];
+    return index == 0 ? job->exact : job->patterns[index - 1];
+}
 
 bool delivery_may_queue(const struct hub *hub, const struct session *session,
                         const struct record *record)
@@ -185,8 +194,7 @@ static void visit(struct hub *hub, const struct fan_out *job, struct subscriptio
 }
 
 /* Goes on until the job is done (true) or `*budget` is used up. */
-static bool run(struct hub *hub, struct fan_out *job, struct filter *const *filters,
-                uint32_t *budget)
+static bool run(struct hub *hub, struct fan_out *job, uint32_t *budget)
 {
     uint32_t passes = job->filter_count > 1 ? 2 : 1;
     while (job->pass < passes) {
@@ -201,11 +209,11 @@ static bool run(struct hub *hub, struct fan_out *job, struct filter *const *filt
             }
             job->filter_index++;
             if (job->filter_index < job->filter_count)
-                job->next = filters[job->filter_index]->subscribers;
+                job->next = filter_at(job, job->filter_index)->subscribers;
         }
         job->pass++;
         job->filter_index = 0;
-        job->next = filters[0]->subscribers;
+        job->next = filter_at(job, 0)->subscribers;
     }
     return true;
 }
@@ -218,21 +226,23 @@ static void finish(struct hub *hub, struct record *record)
 }
 
 /* Keeps an unfinished hand-over for the next turn. Without memory it is finished in this one. */
-static bool keep(struct hub *hub, const struct fan_out *job, struct filter *const *filters)
+static bool keep(struct hub *hub, const struct fan_out *job)
 {
     struct fan_out *kept =
         heap_alloc(hub->heap, sizeof(*kept) + job->filter_count * sizeof(struct filter *));
     if (kept == NULL) {
         uint32_t budget = UINT32_MAX;
         struct fan_out rest = *job;
-        run(hub, &rest, filters, &budget);
+        run(hub, &rest, &budget);
         return false;
     }
     *kept = *job;
     for (uint32_t i = 0; i < job->filter_count; i++) {
-        kept->filters[i] = filters[i];
-        filter_retain(filters[i]);
+        kept->filters[i] = filter_at(job, i);
+        filter_retain(kept->filters[i]);
     }
+    kept->exact = NULL;
+    kept->patterns = kept->filters;
     hub->fan_out = kept;
     return true;
 }
@@ -248,31 +258,17 @@ bool delivery_handover(struct hub *hub, struct record *record)
         finish(hub, record);
         return true;
     }
-    struct filter *few[8];
-    struct filter **filters = topic->patterns;
-    struct filter **copy = NULL;
-    if (topic->exact != NULL) {
-        if (count > ps_array_count(few))
-            copy = heap_alloc(hub->heap, count * sizeof(struct filter *));
-        if (count > ps_array_count(few) && copy == NULL) {
-            hub->counters.dropped[HUB_DROP_MEMORY]++;
-            finish(hub, record);
-            return true;
-        }
-        filters = copy == NULL ? few : copy;
-        filters[0] = topic->exact;
-        memcpy(filters + 1, topic->patterns, topic->pattern_count * sizeof(struct filter *));
-    }
     struct fan_out job = {
         .record = record,
+        .exact = topic->exact,
+        .patterns = topic->patterns,
         .filter_count = count,
-        .next = filters[0]->subscribers,
     };
+    job.next = filter_at(&job, 0)->subscribers;
     if (record_qos(record) != 0 && record->sequence != 0)
         job.position = recent_push(&hub->recent, record, topic);
     hub->job++;
-    bool is_done = run(hub, &job, filters, &hub->fan_out_left) || !keep(hub, &job, filters);
-    heap_free(hub->heap, copy);
+    bool is_done = run(hub, &job, &hub->fan_out_left) || !keep(hub, &job);
     if (is_done)
         finish(hub, record);
     return is_done;
@@ -294,7 +290,7 @@ bool delivery_continue(struct hub *hub)
     hub->fan_out_left = fan_out_max == 0 ? FAN_OUT_PER_TURN : fan_out_max;
     if (hub->fan_out == NULL)
         return true;
-    if (!run(hub, hub->fan_out, hub->fan_out->filters, &hub->fan_out_left))
+    if (!run(hub, hub->fan_out, &hub->fan_out_left))
         return false;
     end_job(hub);
     return true;

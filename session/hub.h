@@ -108,7 +108,7 @@ struct hub {
     uint32_t fan_out_left;   /* subscribers that this turn still looks at */
     uint32_t late_first;     /* sessions that can catch up now: index + 1 */
     uint32_t late_last;
-    uint32_t read_waiters;  /* sessions in that list that wait for a read to become free */
+    uint32_t read_waiters;  /* sessions in that list that wait for a free read, or for memory */
     uint32_t read_count;    /* reads under way */
     uint32_t wanting_first; /* sessions whose QoS 2 steps want a write: index + 1 */
     uint32_t retry_first;   /* sessions whose publish waits for room: index + 1 */

@@ -159,6 +159,7 @@ static bool deliver_page(struct hub *hub, struct session *session)
         if (subscription != NULL && !deliver(hub, session, record, subscription->qos)) {
             if (session->connection->state == CONNECTION_OPEN && session->connection->send != NULL)
                 connection_notify_drained(hub->net, session->connection);
+            hub->read_waiters += delivery_is_open(hub, session); /* memory was out: soon again */
             return false;
         }
         record_release(hub->heap, record);

@@ -14,6 +14,8 @@
 
 #include "core/base.h"
 #include "session/catch_up.h"
+#include "session/delivery.h"
+#include "session/inbound.h"
 #include "sim/gateway_sim.h"
 
 enum { MS = 1000000, TURNS_MAX = 100000 };
@@ -210,6 +212,58 @@ static void filters_of_which_only_some_fit_the_store_are_refused(void **state)
     assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 10);
 }
 
+/* A record of the topic a/b/c/d at QoS 1, as an owner would hand it over. */
+static struct record *make_record(struct hub *hub)
+{
+    const struct record_source source = {
+        .topic = "a/b/c/d", .topic_bytes = 7, .payload = "!", .payload_bytes = 1, .flags = 1};
+    struct record *record = record_create(hub->heap, &source);
+    assert_non_null(record);
+    inbound_address(hub, record);
+    record->sequence = 1;
+    return record;
+}
+
+static void a_message_is_delivered_without_memory_for_its_many_filters(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char subscribe[] = "\x82\x52\x00\x09"
+                                             "\x00\x07"
+                                             "a/b/c/d\x01"
+                                             "\x00\x07"
+                                             "+/b/c/d\x01"
+                                             "\x00\x07"
+                                             "a/+/c/d\x01"
+                                             "\x00\x07"
+                                             "a/b/+/d\x01"
+                                             "\x00\x07"
+                                             "a/b/c/+\x01"
+                                             "\x00\x03"
+                                             "a/#\x01"
+                                             "\x00\x05"
+                                             "a/b/#\x01"
+                                             "\x00\x07"
+                                             "a/b/c/#\x01"
+                                             "\x00\x03"
+                                             "+/#\x01";
+    static const unsigned char publish[] = {0x32, 12,  0,   7,   'a', '/', 'b',
+                                            '/',  'c', '/', 'd', 0,   1,   '!'};
+    unsigned char heard[64];
+    struct sim_peer *peer = connect_durable(f);
+    say_all(f, peer, subscribe, sizeof(subscribe) - 1);
+    hear_all(f, peer, heard, 4 + 9);
+    struct hub *hub = f->gateway.hubs[0];
+    struct record *record = make_record(hub);
+    topic_resolve(&hub->index, "a/b/c/d", 7, record->topic_hash); /* known before memory is out */
+    heap_fail_at(hub->heap, 1);
+    delivery_handover(hub, record);
+    heap_fail_at(hub->heap, 0);
+    assert_int_equal(hub->counters.dropped[HUB_DROP_MEMORY], 0);
+    wait_ms(f, 50);
+    hear_all(f, peer, heard, sizeof(publish));
+    assert_memory_equal(heard, publish, sizeof(publish));
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -217,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         peer_test(a_publisher_that_is_left_unread_does_not_expire),
         peer_test(a_shard_that_is_late_without_memory_reads_when_there_is_some),
+        peer_test(a_message_is_delivered_without_memory_for_its_many_filters),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
