@@ -14,7 +14,7 @@
 #include "session/window.h"
 
 enum {
-    OWN_FIXED_BYTES = 1 + 1 + 16 + 8 + 8 + 8 + 1 + 8 + 2 + 2 + 2 + 2,
+    OWN_FIXED_BYTES = 1 + 1 + 16 + 8 + 8 + 8 + 1 + 8 + 2 + 2 + 2,
     OWN_ATTACHED = 1,
     PROGRESS_FIXED_BYTES = 16 + 8 + 2 + 2,
     POSITION_BYTES = 2 + 8,
@@ -117,7 +117,6 @@ void session_record_own_encode(const struct hub *hub, const struct session *sess
     wire_write_u8(&writer, stored->line_shard);
     wire_write_u64(&writer, stored->line_number);
     wire_write_u16(&writer, stored->block_count);
-    wire_write_u16(&writer, stored->last_filled);
     wire_write_u16(&writer, next_packet_id(session));
     wire_write_u16(&writer, hub->partition_count);
     for (uint32_t p = 0; p < hub->partition_count; p++)
@@ -210,7 +209,6 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
     stored->line_shard = wire_read_u8(&reader);
     stored->line_number = wire_read_u64(&reader);
     stored->block_count = wire_read_u16(&reader);
-    stored->last_filled = wire_read_u16(&reader);
     session->next_packet_id = wire_read_u16(&reader);
     if (wire_read_u16(&reader) != hub->partition_count || reader.fault != WIRE_FAULT_NONE)
         return -EBADMSG;

@@ -238,7 +238,7 @@ void session_store_destroy(struct hub *hub, struct session *session)
     set_written(hub, session->stored, false);
     if (session->stored->is_attached)
         progress_count(hub, session, -1);
-    heap_free(hub->heap, session->stored->marked);
+    heap_free(hub->heap, session->stored->blocks);
     heap_free(hub->heap, session->stored);
     session->stored = NULL;
 }
@@ -246,39 +246,48 @@ void session_store_destroy(struct hub *hub, struct session *session)
 void session_store_mark(struct session *session, uint16_t block)
 {
     ps_assert(block < session->stored->block_count);
-    session->stored->marked[block] = 1;
+    session->stored->blocks[block].is_marked = true;
 }
 
-/* A mark for each of `count` blocks. */
-static bool make_marks(struct hub *hub, struct stored_session *stored, uint32_t count)
+void session_store_leave(struct session *session, uint16_t block)
 {
-    if (count <= stored->marked_capacity)
+    struct stored_session *stored = session->stored;
+    session_store_mark(session, block);
+    ps_assert(stored->blocks[block].filter_count != 0);
+    stored->blocks[block].filter_count--;
+    stored->block_next = (uint16_t)ps_min_u32(stored->block_next, block);
+}
+
+/* Room for what is known of `count` blocks. */
+static bool make_blocks(struct hub *hub, struct stored_session *stored, uint32_t count)
+{
+    if (count <= stored->block_capacity)
         return true;
     uint32_t capacity = count < 8 ? 8 : count * 2;
-    uint8_t *grown = heap_realloc(hub->heap, stored->marked, capacity);
+    struct stored_block *grown = heap_realloc(hub->heap, stored->blocks, capacity * sizeof(*grown));
     if (grown == NULL)
         return false;
-    memset(grown + stored->marked_capacity, 0, capacity - stored->marked_capacity);
-    stored->marked = grown;
-    stored->marked_capacity = capacity;
+    memset(grown + stored->block_capacity, 0, (capacity - stored->block_capacity) * sizeof(*grown));
+    stored->blocks = grown;
+    stored->block_capacity = capacity;
     return true;
 }
 
 bool session_store_place(struct hub *hub, struct session *session, uint16_t *out_block)
 {
     struct stored_session *stored = session->stored;
-    bool is_full = stored->block_count == 0 || stored->last_filled == SESSION_STORE_BLOCK_FILTERS;
-    if (is_full && stored->block_count == UINT16_MAX)
+    uint32_t block = stored->block_next;
+    while (block < stored->block_count &&
+           stored->blocks[block].filter_count >= SESSION_STORE_BLOCK_FILTERS)
+        block++;
+    if (block == UINT16_MAX || !make_blocks(hub, stored, block + 1))
         return false;
-    if (!make_marks(hub, stored, stored->block_count + 1U))
-        return false;
-    if (is_full) {
+    if (block == stored->block_count)
         stored->block_count++;
-        stored->last_filled = 0;
-    }
-    stored->last_filled++;
-    *out_block = (uint16_t)(stored->block_count - 1);
-    stored->marked[*out_block] = 1;
+    stored->block_next = (uint16_t)block;
+    stored->blocks[block].filter_count++;
+    stored->blocks[block].is_marked = true;
+    *out_block = (uint16_t)block;
     return true;
 }
 
@@ -311,7 +320,7 @@ static void write_all(struct hub *hub, struct session *session, bool is_everythi
     struct store_operation *before = NULL;
     bool is_good = operation != NULL && add_own(operation, session, time_to_live_ms);
     for (uint32_t block = 0; is_good && block < stored->block_count; block++) {
-        if (!is_everything && !stored->marked[block])
+        if (!is_everything && !stored->blocks[block].is_marked)
             continue;
         if (operation->commit.count == BROKER_KEYS_MAX) {
             before = operation;
@@ -319,7 +328,7 @@ static void write_all(struct hub *hub, struct session *session, bool is_everythi
         }
         is_good =
             operation != NULL && add_block(operation, session, (uint16_t)block, time_to_live_ms);
-        stored->marked[block] = 0;
+        stored->blocks[block].is_marked = false;
     }
     if (!is_good) {
         give_up_part(operation, before);
@@ -475,6 +484,16 @@ static void found(struct store_operation *operation, enum session_store_found wh
 
 static void list_blocks(struct store_operation *operation);
 
+static int load_block(struct hub *hub, struct session *session, uint16_t block,
+                      const struct broker_bytes *value)
+{
+    uint32_t before = session->subscription_count;
+    int status = session_record_block_decode(hub, session, block, value->bytes, value->count);
+    uint32_t filters = session->subscription_count - before;
+    session->stored->blocks[block].filter_count = (uint16_t)filters;
+    return status;
+}
+
 static void on_listed(struct broker_list *list)
 {
     struct store_operation *operation = ps_container_of(list, struct store_operation, list);
@@ -491,8 +510,7 @@ static void on_listed(struct broker_list *list)
             (const unsigned char *)entry->key.bytes + operation->prefix_bytes;
         uint16_t block = wire_load_u16(number);
         if (block < session->stored->block_count)
-            status = session_record_block_decode(hub, session, block, entry->value.bytes,
-                                                 entry->value.count);
+            status = load_block(hub, session, block, &entry->value);
     }
     if (status != 0) {
         found(operation, SESSION_STORE_FAILED);
@@ -567,7 +585,7 @@ static void load(struct store_operation *operation, struct session *session,
     struct hub *hub = operation->hub;
     if (!session_store_create(hub, session) ||
         session_record_own_decode(hub, session, value->value.bytes, value->value.count) != 0 ||
-        !make_marks(hub, session->stored, session->stored->block_count)) {
+        !make_blocks(hub, session->stored, session->stored->block_count)) {
         found(operation, SESSION_STORE_FAILED);
         return;
     }

@@ -25,6 +25,12 @@ enum { SESSION_STORE_FORMAT = 1, SESSION_STORE_BLOCK_FILTERS = 64 };
 
 #define SESSION_STORE_KIND 'o' /* first byte of the keys of own records: one per stored session */
 
+/* A block of filters in the store. */
+struct stored_block {
+    uint16_t filter_count;
+    bool is_marked; /* waits to be written */
+};
+
 struct stored_session {
     struct record_id number;
     uint64_t epoch;       /* raised by each connect */
@@ -34,10 +40,10 @@ struct stored_session {
     bool was_attached; /* as loaded: its gateway ended without saving it */
     bool is_attached;  /* its record names this run's line */
     bool is_written;   /* its own record is in the store, or on its way there */
-    uint8_t *marked;   /* a byte per block: waits to be written */
-    uint32_t marked_capacity;
+    struct stored_block *blocks;
+    uint32_t block_capacity;
     uint16_t block_count; /* blocks that may exist */
-    uint16_t last_filled; /* filters that were put into the last block */
+    uint16_t block_next;  /* no block before this one has room */
 };
 
 typedef void session_store_done(struct hub *hub, struct session *session, void *context,
@@ -62,9 +68,13 @@ bool session_store_create(struct hub *hub, struct session *session);
 void session_store_look_up(struct hub *hub, struct session *session, bool is_wanted,
                            session_store_found_done *on_done, void *context);
 
-/* Which block a new subscription belongs to; marks it for the next write. False: no more blocks. */
+/* Which block a new subscription belongs to: the first with room. Marks it for the next write.
+ * False: no more blocks, or memory is out. */
 bool session_store_place(struct hub *hub, struct session *session, uint16_t *out_block);
+
+/* A subscription of this block changed, or goes. */
 void session_store_mark(struct session *session, uint16_t block);
+void session_store_leave(struct session *session, uint16_t block);
 
 /* Writes the marked blocks. */
 void session_store_write_filters(struct hub *hub, struct session *session,

@@ -160,9 +160,12 @@ static void refuse(struct hub *hub, struct subscribe_job *job, uint32_t index)
             : session_subscription(session, job->filters[index]);
     if (subscription == NULL)
         return;
-    if (session->stored != NULL)
+    bool is_new = job->before[index] == NOT_SUBSCRIBED;
+    if (session->stored != NULL && is_new)
+        session_store_leave(session, subscription->block);
+    else if (session->stored != NULL)
         session_store_mark(session, subscription->block);
-    if (job->before[index] == NOT_SUBSCRIBED)
+    if (is_new)
         session_unsubscribe(hub, session, subscription);
     else
         subscription->qos = job->before[index];
@@ -259,6 +262,8 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
     if (has_room)
         subscription = session_subscribe(hub, session, filter, job->starts, wanted->qos);
     if (subscription == NULL) {
+        if (has_room && is_durable)
+            session_store_leave(session, block);
         filter_release(&hub->index, filter);
         return MQTT_SUBACK_FAILURE;
     }
@@ -348,7 +353,7 @@ enum net_verdict subscribe_on_unsubscribe(struct hub *hub, struct session *sessi
         if (subscription == NULL)
             continue;
         if (is_durable)
-            session_store_mark(session, subscription->block);
+            session_store_leave(session, subscription->block);
         retained_job_forget(hub, session, filter);
         session_unsubscribe(hub, session, subscription);
     }

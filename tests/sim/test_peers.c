@@ -16,6 +16,8 @@
 #include "session/catch_up.h"
 #include "session/delivery.h"
 #include "session/inbound.h"
+#include "session/session.h"
+#include "session/session_store.h"
 #include "sim/gateway_sim.h"
 
 enum { MS = 1000000, TURNS_MAX = 100000 };
@@ -212,6 +214,45 @@ static void filters_of_which_only_some_fit_the_store_are_refused(void **state)
     assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 10);
 }
 
+static void unsubscribe(struct fixture *f, struct sim_peer *peer, uint32_t number)
+{
+    unsigned char packet[4 + 2 + FILTER_BYTES];
+    unsigned char unsuback[4];
+    memset(packet, 'x', sizeof(packet));
+    const unsigned char head[] = {0xa2, 4 + FILTER_BYTES, 0, 8, 0, FILTER_BYTES};
+    memcpy(packet, head, sizeof(head));
+    char text[16];
+    snprintf(text, sizeof(text), "%06u/", number);
+    memcpy(packet + sizeof(head), text, 7);
+    say_all(f, peer, packet, sizeof(packet));
+    hear_all(f, peer, unsuback, sizeof(unsuback));
+    assert_int_equal(unsuback[0], 0xb0);
+}
+
+static void what_comes_and_goes_in_a_session_needs_no_more_of_the_store(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_durable(f);
+    for (uint32_t i = 0; i < 5 * SESSION_STORE_BLOCK_FILTERS; i++) {
+        subscribe_many(f, peer, i, 1, 1);
+        unsubscribe(f, peer, i);
+    }
+    subscribe_many(f, peer, 0, SESSION_STORE_BLOCK_FILTERS, 1);
+    const struct session *session = session_find(f->gateway.hubs[0], "d", 1);
+    assert_int_equal(session->stored->block_count, 1);
+    /* As it was after it came out of the store, too. */
+    sim_client_close(peer);
+    wait_ms(f, 100);
+    assert_null(session_find(f->gateway.hubs[0], "d", 1));
+    peer = connect_durable(f);
+    unsubscribe(f, peer, 5);
+    subscribe_many(f, peer, 1000, 1, 1);
+    session = session_find(f->gateway.hubs[0], "d", 1);
+    assert_int_equal(session->stored->block_count, 1);
+    subscribe_many(f, peer, 1001, 1, 1);
+    assert_int_equal(session->stored->block_count, 2);
+}
+
 /* A record of the topic a/b/c/d at QoS 1, as an owner would hand it over. */
 static struct record *make_record(struct hub *hub)
 {
@@ -272,6 +313,7 @@ int main(void)
         peer_test(a_publisher_that_is_left_unread_does_not_expire),
         peer_test(a_shard_that_is_late_without_memory_reads_when_there_is_some),
         peer_test(a_message_is_delivered_without_memory_for_its_many_filters),
+        peer_test(what_comes_and_goes_in_a_session_needs_no_more_of_the_store),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

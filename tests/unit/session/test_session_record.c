@@ -35,7 +35,6 @@ static size_t write_own(unsigned char *out, size_t bytes, const struct flight *f
     wire_write_u8(&writer, 6);   /* line's shard */
     wire_write_u64(&writer, 7);  /* line's number */
     wire_write_u16(&writer, 2);  /* blocks */
-    wire_write_u16(&writer, 5);  /* filled */
     wire_write_u16(&writer, 77); /* next packet id */
     wire_write_u16(&writer, STORED_PARTITIONS);
     for (uint64_t p = 0; p < STORED_PARTITIONS; p++)
