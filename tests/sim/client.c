@@ -278,12 +278,23 @@ void client_on_crash(struct client *client)
         client->will = CLIENT_NONE;
 }
 
+/* What would have taken them over may never have arrived. */
+static void close_older(struct client *client)
+{
+    for (uint32_t i = 0; i < CLIENT_OLDER_MAX; i++) {
+        if (client->older[i] != NULL)
+            sim_client_close(client->older[i]);
+        client->older[i] = NULL;
+    }
+}
+
 /* The connection is over, by whomever; the peer is closed by the caller. */
 void client_end_connection(struct client *client, bool is_clean_end)
 {
     settle_will(client, is_clean_end);
     client->peer = NULL;
     if (client->state == CLIENT_CONNECTING) {
+        close_older(client);
         if (client->is_clean)
             client->must_be_clean = !client->is_anonymous;
         else if (client->stored == STORED_NONE)
