@@ -450,17 +450,19 @@ int32_t sim_end_write(struct sim_end *end, const struct iovec *vectors, uint32_t
         land(end, &reset);
         return -ECONNRESET;
     }
+    /* Who has been reset takes nothing more, although the writer does not know yet. */
+    bool is_there = other->holder != SIM_NOBODY && !other->is_reset_seen;
     uint32_t room = ps_min_u32(sim_end_room(end), bytes_max);
     uint32_t taken = 0;
     for (uint32_t i = 0; i < count && taken < room; i++) {
         uint32_t piece = (uint32_t)ps_min_u64(vectors[i].iov_len, room - taken);
-        if (piece != 0 && other->holder != SIM_NOBODY)
+        if (piece != 0 && is_there)
             store_bytes(other, vectors[i].iov_base, piece);
         taken += piece;
     }
     if (taken == 0)
         return room == 0 ? -EAGAIN : 0;
-    if (other->holder != SIM_NOBODY) {
+    if (is_there) {
         send_flight(other, SIM_FLIGHT_BYTES, taken);
     } else if (!end->is_reset_sent) {
         end->is_reset_sent = true;
