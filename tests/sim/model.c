@@ -221,24 +221,23 @@ void model_crash(struct model *model)
     }
 }
 
-/* What was delivered after the last checkpoint comes again, and without DUP, as nobody knows that
- * it was delivered. At QoS 2 it must not, and QoS 0 is not kept but for wills. */
+/* What was delivered after the last checkpoint comes again, each copy in the log once, and without
+ * DUP, as nobody knows that it was delivered. At QoS 2 it must not, and QoS 0 is not kept but for
+ * wills. */
 static bool is_repeated_by_crash(const struct model *model, struct model_count *count,
                                  const struct model_receipt *receipt)
 {
     bool is_will = model->messages[receipt->message].is_will;
     bool may_repeat = count->live_qos == 1 || (count->live_qos == 0 && is_will);
-    if (!may_repeat || receipt->is_dup || count->first_at == 0)
+    if (!may_repeat || count->first_at == 0)
         return false;
     for (uint32_t i = 0; i < model->crash_count; i++) {
         const struct model_crash *crash = &model->crashes[i];
         bool is_between = count->live_connected_at < crash->at && crash->at < receipt->connected_at;
-        if (!is_between || crash->at_ns > count->live_ns + model->crash_window_ns)
-            continue;
-        count->repeatable = (uint16_t)(count->plain + count->repeated - 1);
-        return true;
+        if (is_between && crash->at_ns <= count->live_ns + model->crash_window_ns)
+            count->repeatable = (uint16_t)(count->plain + count->repeated);
     }
-    if (count->repeatable == 0)
+    if (receipt->is_dup || count->repeatable == 0)
         return false;
     count->repeatable--;
     return true;

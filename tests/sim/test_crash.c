@@ -155,8 +155,10 @@ static void drawn(struct scenario *scenario)
     scenario->crash_count = (uint32_t)random_between(&random, 1, 5);
     scenario->crash_moment = (enum crash_moment)random_below(&random, CRASH_MOMENTS);
     scenario->crash_changes_shards = random_chance(&random, 1, 3);
+    /* A small window waits for the store with each message. */
     if (random_chance(&random, 1, 2))
-        scenario->broker_delay_us_max = (uint32_t)random_below(&random, 20000);
+        scenario->broker_delay_us_max =
+            (uint32_t)random_below(&random, scenario->hub_limits.window_max < 7 ? 1000 : 20000);
     /* A publish that is repeated after a crash is known by its id. */
     scenario->store.deduplication_max = 4096;
 }
