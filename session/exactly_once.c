@@ -114,6 +114,14 @@ static void want_write(struct hub *hub, struct session *session)
     hub->wants_turn = true;
 }
 
+static void destroy(struct hub *hub, struct session *session)
+{
+    struct exactly_once *state = session->exactly_once;
+    session->exactly_once = NULL;
+    heap_free(hub->heap, state->steps);
+    heap_free(hub->heap, state);
+}
+
 void exactly_once_take(struct hub *hub, struct session *session, enum exactly_once_step step,
                        uint32_t number, struct record *record)
 {
@@ -125,21 +133,17 @@ void exactly_once_take(struct hub *hub, struct session *session, enum exactly_on
     if (state == NULL || !make_room(hub, state)) {
         if (record != NULL)
             record_release(hub->heap, record);
+        if (state != NULL && state->capacity == 0)
+            destroy(hub, session);
         if (session->connection != NULL)
             connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+        if (step == EXACTLY_ONCE_PUBREC) /* told to nobody now, and not in the way of others */
+            inbound_set_due(hub, session, number);
         return;
     }
     state->steps[state->count++] =
         (struct held_step){.record = record, .number = number, .step = (uint8_t)step};
     want_write(hub, session);
-}
-
-static void destroy(struct hub *hub, struct session *session)
-{
-    struct exactly_once *state = session->exactly_once;
-    session->exactly_once = NULL;
-    heap_free(hub->heap, state->steps);
-    heap_free(hub->heap, state);
 }
 
 /* The first `count` steps leave the queue; each is taken, or only let go of. */

@@ -265,6 +265,29 @@ static uint64_t next_generation(const struct session *session, const struct mqtt
     return session->generation + (publish->qos == 2);
 }
 
+static void close_id(struct hub *hub, struct inbound *inbound, uint16_t packet_id)
+{
+    uint64_t *generation = inbound == NULL ? NULL : generation_of(inbound, packet_id);
+    if (generation == NULL || *generation == 0)
+        return;
+    *generation = 0;
+    inbound->open_count--;
+    struct inbound_page **page = &inbound->pages[packet_id / INBOUND_PAGE_IDS];
+    if (--(*page)->open_count != 0)
+        return;
+    heap_free(hub->heap, *page);
+    *page = NULL;
+}
+
+/* The id is again what it was before a publish that is not taken. */
+static void reset_id(struct hub *hub, struct inbound *inbound, uint16_t packet_id, uint64_t before)
+{
+    if (before == 0)
+        close_id(hub, inbound, packet_id);
+    else
+        *generation_of(inbound, packet_id) = before;
+}
+
 static enum net_verdict publish_acknowledged(struct hub *hub, struct session *session,
                                              const struct mqtt_publish *publish)
 {
@@ -280,13 +303,19 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
     }
     uint64_t generation = next_generation(session, publish, open);
     bool is_logged = is_rejected(hub, publish);
+    /* Before the message is on its way: once the log has it, the id must be known. */
+    if (publish->qos == 2 && !inbound_open(hub, session, publish->packet_id,
+                                           generation | (is_logged ? 0 : INBOUND_UNLOGGED)))
+        goto out_of_memory;
     if (!is_logged) {
         struct record *record = make_record(hub, publish);
-        if (record == NULL)
-            goto out_of_memory;
-        if (publish->qos == 2)
+        if (record != NULL && publish->qos == 2)
             identify(session, record, publish->packet_id, generation);
-        if (!post(hub, session, record, position)) {
+        if (record == NULL || !post(hub, session, record, position)) {
+            if (publish->qos == 2)
+                reset_id(hub, inbound, publish->packet_id, open);
+            if (record == NULL)
+                goto out_of_memory;
             record_release(hub->heap, record);
             return retry_later(hub, session);
         }
@@ -297,9 +326,6 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
         send_due(hub, session);
     }
     hub->counters.accepted[publish->qos]++;
-    if (publish->qos == 2 && !inbound_open(hub, session, publish->packet_id,
-                                           generation | (is_logged ? 0 : INBOUND_UNLOGGED)))
-        goto out_of_memory;
     return NET_CONTINUE;
 out_of_memory:
     connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
@@ -322,20 +348,6 @@ enum net_verdict inbound_publish(struct hub *hub, struct session *session,
         return NET_RETRY;
     }
     return publish_acknowledged(hub, session, publish);
-}
-
-static void close_id(struct hub *hub, struct inbound *inbound, uint16_t packet_id)
-{
-    uint64_t *generation = inbound == NULL ? NULL : generation_of(inbound, packet_id);
-    if (generation == NULL || *generation == 0)
-        return;
-    *generation = 0;
-    inbound->open_count--;
-    struct inbound_page **page = &inbound->pages[packet_id / INBOUND_PAGE_IDS];
-    if (--(*page)->open_count != 0)
-        return;
-    heap_free(hub->heap, *page);
-    *page = NULL;
 }
 
 void inbound_release(struct hub *hub, struct session *session, uint16_t packet_id)

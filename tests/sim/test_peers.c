@@ -20,7 +20,7 @@
 #include "session/session_store.h"
 #include "sim/gateway_sim.h"
 
-enum { MS = 1000000, TURNS_MAX = 100000 };
+enum { MS = 1000000, TURNS_MAX = 100000, WAIT_MS_MAX = 5000 };
 
 struct fixture {
     struct sim_world *world;
@@ -145,9 +145,11 @@ static void say_all(struct fixture *f, struct sim_peer *peer, const unsigned cha
 static void hear_all(struct fixture *f, struct sim_peer *peer, unsigned char *out, uint32_t count)
 {
     uint32_t heard = 0;
-    for (uint32_t i = 0; heard < count && i < TURNS_MAX; i++) {
+    for (uint32_t i = 0; heard < count && i < WAIT_MS_MAX; i++) {
         int32_t got = sim_client_receive(peer, out + heard, count - heard);
         heard += got > 0 ? (uint32_t)got : 0;
+        if (got <= 0)
+            sim_world_advance(f->world, sim_world_now_ns(f->world) + MS);
         settle(f);
     }
     assert_int_equal(heard, count);
@@ -305,6 +307,37 @@ static void a_message_is_delivered_without_memory_for_its_many_filters(void **st
     assert_memory_equal(heard, publish, sizeof(publish));
 }
 
+/* Whatever allocation fails while it is published, and the connection with it perhaps. */
+static void a_qos_2_publish_repeated_after_want_of_memory_is_logged_once(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char publish[] = {0x34, 6, 0, 1, 't', 0, 1, '!'};
+    static const unsigned char repeated[] = {0x3c, 6, 0, 1, 't', 0, 1, '!'};
+    static const unsigned char pubrel[] = {0x62, 2, 0, 1};
+    struct hub *hub = f->gateway.hubs[0];
+    for (uint64_t failing = 1; failing <= 24; failing++) {
+        uint64_t committed = hub->counters.committed;
+        unsigned char answer[4];
+        struct sim_peer *peer = connect_durable(f);
+        heap_fail_at(hub->heap, failing);
+        say_all(f, peer, publish, sizeof(publish));
+        heap_fail_at(hub->heap, 0);
+        wait_ms(f, 20);
+        sim_client_close(peer);
+        wait_ms(f, 20);
+        peer = connect_durable(f);
+        say_all(f, peer, repeated, sizeof(repeated));
+        hear_all(f, peer, answer, sizeof(answer));
+        assert_int_equal(answer[0], 0x50);
+        say_all(f, peer, pubrel, sizeof(pubrel));
+        hear_all(f, peer, answer, sizeof(answer));
+        assert_int_equal(answer[0], 0x70);
+        sim_client_close(peer);
+        wait_ms(f, 20);
+        assert_int_equal(hub->counters.committed, committed + 1);
+    }
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -314,6 +347,7 @@ int main(void)
         peer_test(a_shard_that_is_late_without_memory_reads_when_there_is_some),
         peer_test(a_message_is_delivered_without_memory_for_its_many_filters),
         peer_test(what_comes_and_goes_in_a_session_needs_no_more_of_the_store),
+        peer_test(a_qos_2_publish_repeated_after_want_of_memory_is_logged_once),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
