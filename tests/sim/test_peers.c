@@ -338,6 +338,95 @@ static void a_qos_2_publish_repeated_after_want_of_memory_is_logged_once(void **
     }
 }
 
+static const unsigned char ping[] = {0xc0, 0};
+static const unsigned char pong[] = {0xd0, 0};
+
+/* The session "d" is there as it should be: it subscribes to "u" at QoS 2 and is sent what it
+ * publishes there, all of it once. */
+static void try_all(struct fixture *f, struct sim_peer *peer)
+{
+    static const unsigned char subscribe[] = {0x82, 6, 0, 3, 0, 1, 'u', 2};
+    static const unsigned char publish[] = {0x34, 6, 0, 1, 'u', 0, 7, '?'};
+    static const unsigned char pubrel[] = {0x62, 2, 0, 7};
+    unsigned char heard[5 + 4 + 8 + 4];
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_all(f, peer, heard, 5);
+    assert_int_equal(heard[0], 0x90);
+    assert_int_equal(heard[4], 2);
+    say_all(f, peer, publish, sizeof(publish));
+    say_all(f, peer, pubrel, sizeof(pubrel));
+    hear_all(f, peer, heard, 4 + 4 + 8); /* PUBREC, PUBCOMP and the message, in some order */
+    unsigned char id[2] = {0, 0};
+    for (uint32_t at = 0; at < 16; at += heard[at + 1] + 2U) {
+        if (heard[at] == 0x34)
+            memcpy(id, heard + at + 5, 2);
+    }
+    const unsigned char pubrec[] = {0x50, 2, id[0], id[1]};
+    const unsigned char pubcomp[] = {0x70, 2, id[0], id[1]};
+    say_all(f, peer, pubrec, sizeof(pubrec));
+    hear_all(f, peer, heard, 4);
+    assert_int_equal(heard[0], 0x62);
+    say_all(f, peer, pubcomp, sizeof(pubcomp));
+    say_all(f, peer, ping, sizeof(ping));
+    hear_all(f, peer, heard, sizeof(pong));
+    assert_memory_equal(heard, pong, sizeof(pong));
+}
+
+/* Reads and throws away what there is, as a client does that acknowledges nothing. */
+static void drain(struct sim_peer *peer)
+{
+    unsigned char bytes[256];
+    while (sim_client_receive(peer, bytes, sizeof(bytes)) > 0)
+        continue;
+}
+
+/* Publishes to itself what is said, with every allocation failing in its turn, then begins anew. */
+static void fail_each(struct fixture *f, const void *bytes, uint32_t count, uint32_t failing_max)
+{
+    struct hub *hub = f->gateway.hubs[0];
+    for (uint64_t failing = 1; failing <= failing_max; failing++) {
+        struct sim_peer *peer = connect_durable(f);
+        heap_fail_at(hub->heap, failing);
+        say_all(f, peer, bytes, count);
+        heap_fail_at(hub->heap, 0);
+        wait_ms(f, 1100);
+        drain(peer);
+        sim_client_close(peer);
+        wait_ms(f, 1100);
+        assert_null(session_find(hub, "d", 1));
+        static const unsigned char clean[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
+                                              4,    2,  0, 0, 0,   1,   'd'};
+        unsigned char connack[4];
+        peer = sim_client_connect(f->world, &f->gateway.address);
+        say_all(f, peer, clean, sizeof(clean));
+        hear_all(f, peer, connack, sizeof(connack));
+        sim_client_close(peer);
+        wait_ms(f, 20);
+        peer = connect_durable(f);
+        try_all(f, peer);
+        sim_client_close(peer);
+        wait_ms(f, 1100);
+        assert_null(session_find(hub, "d", 1));
+        assert_int_equal(hub->counters.sessions, 0);
+        assert_int_equal(hub->counters.in_flight, 0);
+        assert_true(gateway_sim_is_idle(&f->gateway));
+    }
+}
+
+static void subscriptions_and_deliveries_survive_want_of_memory(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char all[] = {
+        0x82, 12, 0, 3, 0,   1,   't', 2,   0,  3, '+', '/', '#', 1, /* SUBSCRIBE */
+        0x33, 6,  0, 1, 't', 0,   7,   '?',                          /* retained, QoS 2 */
+        0x62, 2,  0, 7,                                              /* PUBREL */
+        0x32, 6,  0, 1, 't', 0,   8,   '?',                          /* QoS 1 */
+        0x30, 4,  0, 1, 't', '?',                                    /* QoS 0 */
+        0x82, 6,  0, 4, 0,   1,   't', 1,                            /* SUBSCRIBE again */
+        0xa2, 7,  0, 5, 0,   3,   '+', '/', '#'};                    /* UNSUBSCRIBE */
+    fail_each(f, all, sizeof(all), 60);
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -348,6 +437,7 @@ int main(void)
         peer_test(a_message_is_delivered_without_memory_for_its_many_filters),
         peer_test(what_comes_and_goes_in_a_session_needs_no_more_of_the_store),
         peer_test(a_qos_2_publish_repeated_after_want_of_memory_is_logged_once),
+        peer_test(subscriptions_and_deliveries_survive_want_of_memory),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
