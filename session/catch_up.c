@@ -162,6 +162,7 @@ void catch_up_schedule(struct hub *hub, struct session *session)
         return;
     session->flags |= SESSION_IN_LATE;
     session->next_late = 0;
+    session->previous_late = hub->late_last;
     uint32_t number = session->handle.index + 1;
     if (hub->late_last == 0)
         hub->late_first = number;
@@ -189,6 +190,8 @@ static struct session *take_scheduled(struct hub *hub)
     hub->late_first = session->next_late;
     if (hub->late_first == 0)
         hub->late_last = 0;
+    else
+        ((struct session *)pool_at(&hub->session_pool, hub->late_first - 1))->previous_late = 0;
     session->flags &= (uint16_t)~SESSION_IN_LATE;
     return session;
 }

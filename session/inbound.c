@@ -188,6 +188,10 @@ static enum net_verdict retry_later(struct hub *hub, struct session *session)
     if (!(session->flags & SESSION_IN_RETRY)) {
         session->flags |= SESSION_IN_RETRY;
         session->next_retry = hub->retry_first;
+        session->previous_retry = 0;
+        if (session->next_retry != 0)
+            ((struct session *)pool_at(&hub->session_pool, session->next_retry - 1))
+                ->previous_retry = session->handle.index + 1;
         hub->retry_first = session->handle.index + 1;
     }
     return NET_RETRY;

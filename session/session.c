@@ -66,20 +66,25 @@ struct session *session_get(const struct hub *hub, struct pool_handle handle)
     return pool_get(&hub->session_pool, handle);
 }
 
+/* The session of a list's number. */
+static struct session *session_at(const struct hub *hub, uint32_t number)
+{
+    return pool_at(&hub->session_pool, number - 1);
+}
+
 /* Takes the session out of the hub's list of those that can catch up. */
 static void leave_late_list(struct hub *hub, struct session *session)
 {
     if (!(session->flags & SESSION_IN_LATE))
         return;
-    uint32_t *link = &hub->late_first;
-    uint32_t previous = 0;
-    while (*link != session->handle.index + 1) {
-        previous = *link;
-        link = &((struct session *)pool_at(&hub->session_pool, *link - 1))->next_late;
-    }
-    *link = session->next_late;
-    if (hub->late_last == session->handle.index + 1)
-        hub->late_last = previous;
+    if (session->previous_late == 0)
+        hub->late_first = session->next_late;
+    else
+        session_at(hub, session->previous_late)->next_late = session->next_late;
+    if (session->next_late == 0)
+        hub->late_last = session->previous_late;
+    else
+        session_at(hub, session->next_late)->previous_late = session->previous_late;
     session->flags &= (uint16_t)~SESSION_IN_LATE;
 }
 
@@ -87,10 +92,12 @@ static void leave_retry_list(struct hub *hub, struct session *session)
 {
     if (!(session->flags & SESSION_IN_RETRY))
         return;
-    uint32_t *link = &hub->retry_first;
-    while (*link != session->handle.index + 1)
-        link = &((struct session *)pool_at(&hub->session_pool, *link - 1))->next_retry;
-    *link = session->next_retry;
+    if (session->previous_retry == 0)
+        hub->retry_first = session->next_retry;
+    else
+        session_at(hub, session->previous_retry)->next_retry = session->next_retry;
+    if (session->next_retry != 0)
+        session_at(hub, session->next_retry)->previous_retry = session->previous_retry;
     session->flags &= (uint16_t)~SESSION_IN_RETRY;
 }
 
@@ -197,6 +204,8 @@ struct subscription *session_subscribe(struct hub *hub, struct session *session,
         starts->references++;
     subscription->qos = qos;
     subscription->next_of_session = session->subscriptions;
+    if (session->subscriptions != NULL)
+        session->subscriptions->previous_of_session = subscription;
     session->subscriptions = subscription;
     session->subscription_count++;
     struct subscription *first = filter->subscribers;
@@ -230,10 +239,12 @@ void session_unsubscribe(struct hub *hub, struct session *session,
                          struct subscription *subscription)
 {
     delivery_forget(hub, subscription);
-    struct subscription **link = &session->subscriptions;
-    while (*link != subscription)
-        link = &(*link)->next_of_session;
-    *link = subscription->next_of_session;
+    if (subscription->previous_of_session == NULL)
+        session->subscriptions = subscription->next_of_session;
+    else
+        subscription->previous_of_session->next_of_session = subscription->next_of_session;
+    if (subscription->next_of_session != NULL)
+        subscription->next_of_session->previous_of_session = subscription->previous_of_session;
     session->subscription_count--;
     leave_filter(hub, subscription);
     starts_release(hub, subscription->starts);

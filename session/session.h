@@ -66,8 +66,10 @@ struct session {
     uint64_t job;        /* the last fan-out that came to it */
     uint32_t subscription_count;
     uint32_t subscribe_jobs; /* SUBSCRIBEs whose SUBACK is due */
-    uint32_t next_late;
+    uint32_t next_late; /* of this list and the next two: index + 1, so that leaving is one step */
+    uint32_t previous_late;
     uint32_t next_retry;
+    uint32_t previous_retry;
     uint32_t next_noted;
     uint32_t previous_noted;
     uint16_t client_id_bytes;
@@ -91,6 +93,7 @@ enum subscription_flags {
 
 struct subscription {
     struct subscription *next_of_session;
+    struct subscription *previous_of_session;
     struct subscription *next_of_filter;
     struct subscription *previous_of_filter;
     struct filter *filter;
