@@ -55,16 +55,27 @@ static bool is_appending(const struct gateway_sim *gateway)
     return false;
 }
 
+static uint64_t counted(enum crash_moment moment, const struct gateway_sim *gateway)
+{
+    struct hub_counters counters;
+    if (moment == CRASH_AFTER_CHECKPOINT)
+        return checkpoints_of(gateway);
+    gateway_sim_counters(gateway, &counters);
+    return moment == CRASH_AFTER_WILL ? counters.wills : counters.connects;
+}
+
 static bool is_met(struct crash_plan *plan, const struct gateway_sim *gateway)
 {
-    uint64_t checkpoints = checkpoints_of(gateway);
-    bool has_written = checkpoints != plan->checkpoints;
-    plan->checkpoints = checkpoints;
-    switch (plan->scenario->crash_moment) {
+    enum crash_moment moment = plan->scenario->crash_moment;
+    uint64_t before = plan->seen;
+    switch (moment) {
     case CRASH_ANY_TIME:
         return true;
     case CRASH_AFTER_CHECKPOINT:
-        return has_written;
+    case CRASH_AFTER_WILL:
+    case CRASH_AFTER_CONNECT:
+        plan->seen = counted(moment, gateway);
+        return plan->seen != before;
     case CRASH_IN_WRITES:
         return is_writing(gateway);
     case CRASH_IN_APPENDS:

@@ -20,8 +20,8 @@ struct crash_plan {
     struct random random;
     uint64_t due_ns[MODEL_CRASHES_MAX]; /* ascending */
     uint32_t done;
-    uint64_t checkpoints; /* of the gateway's shards, when they were last looked at */
-    bool has_met;         /* the moment was met; the gateway lives on for... */
+    uint64_t seen; /* what the moment counts, when it was last looked at */
+    bool has_met;  /* the moment was met; the gateway lives on for... */
     uint32_t rounds_left;
 };
 

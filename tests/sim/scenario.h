@@ -18,7 +18,9 @@ enum crash_moment {
     CRASH_ANY_TIME,
     CRASH_AFTER_CHECKPOINT, /* a shard has just asked for a line to be written */
     CRASH_IN_WRITES,        /* something is on its way to the store */
-    CRASH_IN_APPENDS, /* something is on its way to the log, or a retained value to the store */
+    CRASH_IN_APPENDS,    /* something is on its way to the log, or a retained value to the store */
+    CRASH_AFTER_WILL,    /* a will has just been sent off */
+    CRASH_AFTER_CONNECT, /* a CONNACK has */
     CRASH_MOMENTS
 };
 

@@ -91,13 +91,21 @@ static void while_sessions_attach(struct scenario *scenario)
     scenario->weights[ACTION_RESET] = 10;
     scenario->weights[ACTION_TAKE_OVER] = 10;
     scenario->durable_chance = 50;
-    scenario->crash_moment = CRASH_IN_WRITES;
-    scenario->crash_count = 3;
+    scenario->crash_moment = CRASH_AFTER_CONNECT;
+    scenario->crash_count = 12;
 }
 
+/* At QoS 1 alone and with nothing else to write, so that the line is all that is known. */
 static void just_after_a_checkpoint(struct scenario *scenario)
 {
-    scenario->weights[ACTION_STOP_ACKING] = 2;
+    scenario->qos_weights[2] = 0;
+    scenario->grant_weights[2] = 0;
+    scenario->weights[ACTION_STOP_ACKING] = 1;
+    scenario->weights[ACTION_SUBSCRIBE] = 0;
+    scenario->weights[ACTION_UNSUBSCRIBE] = 0;
+    scenario->weights[ACTION_DISCONNECT] = 0;
+    scenario->weights[ACTION_RESET] = 0;
+    scenario->duration_ms = 6000;
     scenario->crash_moment = CRASH_AFTER_CHECKPOINT;
     scenario->crash_count = 2;
 }
@@ -107,18 +115,22 @@ static void with_wills(struct scenario *scenario)
     scenario->will_chance = 90;
     scenario->weights[ACTION_DISCONNECT] = 6;
     scenario->weights[ACTION_CLOSE] = 6;
-    scenario->crash_moment = CRASH_IN_APPENDS;
-    scenario->crash_count = 3;
+    scenario->crash_moment = CRASH_AFTER_WILL;
+    scenario->crash_count = 8;
 }
 
+/* So many topics and so slow a store that a value which the crash cut off is asked for before there
+ * is a newer one. */
 static void with_retained(struct scenario *scenario)
 {
+    scenario->topic_count = 60;
+    scenario->filter_count = 40;
+    scenario->broker_delay_us_max = 20000;
     scenario->retain_chance = 60;
-    scenario->empty_chance = 10;
     scenario->weights[ACTION_SUBSCRIBE] = 25;
     scenario->weights[ACTION_UNSUBSCRIBE] = 15;
     scenario->crash_moment = CRASH_IN_APPENDS;
-    scenario->crash_count = 3;
+    scenario->crash_count = 8;
 }
 
 static void with_late_sessions(struct scenario *scenario)
