@@ -243,12 +243,24 @@ static enum outcome run_near(struct hub *hub, struct session *session, struct cu
     return OUTCOME_MORE;
 }
 
+/* What the reads of the session's other partitions may bring: asking for the same room twice would
+ * fetch what is then thrown away. */
+static uint32_t records_asked(const struct session *session)
+{
+    uint32_t records = 0;
+    const struct cursor *cursor = session->cursors;
+    for (; cursor != NULL; cursor = cursor->next)
+        records += cursor->state == CURSOR_READING ? cursor->read->pull.records_max : 0;
+    return records;
+}
+
 /* Asks the owner for what comes next. */
 static enum outcome run_far(struct hub *hub, struct session *session, struct cursor *cursor)
 {
-    if (!delivery_is_open(hub, session))
+    uint32_t taken = window_count(session->window) + records_asked(session);
+    if (!delivery_is_open(hub, session) || taken >= hub->limits->window_max)
         return OUTCOME_FULL;
-    uint32_t room = hub->limits->window_max - window_count(session->window);
+    uint32_t room = hub->limits->window_max - taken;
     uint16_t records_max = (uint16_t)ps_min_u32(BROKER_PULL_RECORDS_MAX,
                                                 room < READ_RECORDS_MIN ? READ_RECORDS_MIN : room);
     cursor->read = late_read_start(hub, session, LATE_READ_SESSION, cursor->partition,
