@@ -167,7 +167,8 @@ void gateway_config_hub_limits(const struct gateway_config *config, struct hub_l
         .pending_bytes_max = (uint32_t)config->pending_bytes_max,
         .topics_max = (uint32_t)config->topics_max,
         .filters_max = (uint32_t)config->filters_max,
-        .recent_entries_max = 32768,
+        /* As many as small messages need to fill the bytes. */
+        .recent_entries_max = (uint32_t)config->recent_bytes_max / 128,
         .recent_bytes_max = (uint32_t)config->recent_bytes_max,
         .reads_max = (uint32_t)config->reads_max,
         .retained_max = config->retained_max,
