@@ -274,12 +274,35 @@ void retained_job_detach(struct hub *hub, struct session *session)
     }
 }
 
+/* Where values come by themselves to a session that goes on: from where its cursors stand, and not
+ * before the subscription's start. NULL: memory is out. */
+static struct starts *cut_at_position(struct hub *hub, const struct session *session,
+                                      const struct starts *start)
+{
+    struct starts *cut = starts_create(hub, 0);
+    for (uint32_t p = 0; cut != NULL && p < hub->partition_count; p++) {
+        cut->from[p] = catch_up_position(hub, session, (uint16_t)p);
+        if (start != NULL && start->from[p] != UINT64_MAX)
+            cut->from[p] = ps_max_u64(cut->from[p], start->from[p]);
+    }
+    return cut;
+}
+
+/* The SUBSCRIBE that is answered so may be a repeated one, which wants values from above the start
+ * that its subscription has kept. */
 void retained_job_resume(struct hub *hub, struct session *session)
 {
     struct subscription *subscription = session->subscriptions;
-    for (; subscription != NULL; subscription = subscription->next_of_session) {
+    for (; subscription != NULL && session->connection->state == CONNECTION_OPEN;
+         subscription = subscription->next_of_session) {
         if (!(subscription->flags & SUBSCRIPTION_RETAINED_DUE))
             continue;
-        retained_job_add(hub, session, subscription->filter, subscription->starts);
+        struct starts *cut = cut_at_position(hub, session, subscription->starts);
+        if (cut == NULL) {
+            connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+            return;
+        }
+        retained_job_add(hub, session, subscription->filter, cut);
+        starts_release(hub, cut);
     }
 }

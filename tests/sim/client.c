@@ -323,16 +323,19 @@ void client_take_over(struct client *client)
     }
 }
 
-/* Reads what an older connection still gives until the gateway closes it. */
+/* Reads what an older connection still gives until the gateway closes it. It never does when the
+ * CONNECT that was to take over was reset on its way: who stays away then ends it himself. */
 static bool read_older(struct client *client)
 {
+    bool stays_away = client->is_settling && client->state == CLIENT_OFFLINE &&
+                      client->life == CLIENT_NONE && !client->must_be_clean;
     bool has_moved = false;
     unsigned char buffer[4096];
     for (uint32_t i = 0; i < CLIENT_OLDER_MAX; i++) {
         if (client->older[i] == NULL)
             continue;
         int32_t count = sim_client_receive(client->older[i], buffer, sizeof(buffer));
-        if (count == -EAGAIN)
+        if (count == -EAGAIN && !stays_away)
             continue;
         has_moved = true;
         if (count > 0)
