@@ -296,6 +296,7 @@ static void on_found(struct hub *hub, struct session *session, void *context,
         return;
     struct opening *opening = session->opening;
     if (found == SESSION_STORE_FAILED) {
+        session_store_destroy(hub, session); /* what was not loaded whole stays stored as it is */
         refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
         return;
     }

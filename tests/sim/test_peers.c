@@ -427,6 +427,50 @@ static void subscriptions_and_deliveries_survive_want_of_memory(void **state)
     fail_each(f, all, sizeof(all), 60);
 }
 
+/* Tries to come back with every allocation failing in its turn; then comes back, and has what came
+ * meanwhile. */
+static void a_session_that_could_not_be_resumed_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char connect[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
+                                            4,    0,  0, 0, 0,   1,   'd'};
+    static const unsigned char subscribe[] = {0x82, 12, 0, 3, 0, 1, 't', 1, 0, 3, '+', '/', '#', 2};
+    static const unsigned char publish[] = {0x32, 6, 0, 1, 't', 0, 8, '?'};
+    struct hub *hub = f->gateway.hubs[0];
+    struct sim_peer *peer = connect_durable(f);
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    for (uint64_t failing = 1; failing <= 60; failing++) {
+        say_all(f, peer, publish, sizeof(publish));
+        wait_ms(f, 20);
+        drain(peer); /* a delivery that is not acknowledged */
+        sim_client_close(peer);
+        wait_ms(f, 1100);
+        assert_null(session_find(hub, "d", 1));
+        peer = sim_client_connect(f->world, &f->gateway.address);
+        heap_fail_at(hub->heap, failing);
+        say_all(f, peer, connect, sizeof(connect));
+        heap_fail_at(hub->heap, 0);
+        wait_ms(f, 1100);
+        sim_client_close(peer);
+        wait_ms(f, 1100);
+        assert_null(session_find(hub, "d", 1));
+        peer = sim_client_connect(f->world, &f->gateway.address);
+        say_all(f, peer, connect, sizeof(connect));
+        unsigned char heard[4 + 8 + 4];
+        hear_all(f, peer, heard, 4 + 8);
+        assert_int_equal(heard[2], 1); /* session present */
+        assert_int_equal(heard[3], 0);
+        assert_int_equal(heard[4] | 8, 0x3a);
+        const unsigned char puback[] = {0x40, 2, heard[9], heard[10]};
+        say_all(f, peer, puback, sizeof(puback));
+        say_all(f, peer, ping, sizeof(ping));
+        hear_all(f, peer, heard, sizeof(pong)); /* and nothing else */
+        assert_memory_equal(heard, pong, sizeof(pong));
+        assert_int_equal(hub->counters.in_flight, 0);
+    }
+    sim_client_close(peer);
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -438,6 +482,7 @@ int main(void)
         peer_test(what_comes_and_goes_in_a_session_needs_no_more_of_the_store),
         peer_test(a_qos_2_publish_repeated_after_want_of_memory_is_logged_once),
         peer_test(subscriptions_and_deliveries_survive_want_of_memory),
+        peer_test(a_session_that_could_not_be_resumed_is_kept),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
