@@ -24,7 +24,8 @@ static const struct known_seed {
     {12, "retained values come at the QoS that is granted when they come"},
     {8, "a packet id whose QoS 2 retained value was cut off is released before it is used again"},
     {1, "what is in flight comes again although its filter was unsubscribed"},
-    {1300800456, "a repeated SUBSCRIBE cut off by a takeover gets values from above its first start"},
+    {1300800456,
+     "a repeated SUBSCRIBE cut off by a takeover gets values from above its first start"},
     {2569653923, "a takeover that is reset on its way leaves no older connection behind"},
 };
 
