@@ -349,6 +349,7 @@ bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_ma
         return false;
     if (record_qos(record) == 0)
         partition->held_for++;
+    owner->hub->wants_turn = true; /* as a will's may, it perhaps comes after this turn's submit */
     uint32_t index = append->append.count++;
     append->append.records[index] = record;
     append->publishers[index].session = mail->session;

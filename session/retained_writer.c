@@ -240,6 +240,7 @@ static struct retained_batch *batch_for(struct retained_writer *writer, uint16_t
     batch->writer = writer;
     batch->partition = partition;
     batch->commit.on_done = on_committed;
+    writer->owner->hub->wants_turn = true; /* which submits it */
     writer->filling = batch;
     return batch;
 }

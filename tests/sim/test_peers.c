@@ -471,6 +471,33 @@ static void a_session_that_could_not_be_resumed_is_kept(void **state)
     sim_client_close(peer);
 }
 
+/* Whatever allocation fails: a will whose CONNECT was accepted is published once, another never. */
+static void a_will_is_published_once_in_want_of_memory(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char connect[] = {0x10, 19, 0, 4,   'M', 'Q', 'T', 'T', 4, 0x2e, 0,
+                                            0,    0,  1, 'w', 0,   1,   't', 0,   1, '!'};
+    struct hub *hub = f->gateway.hubs[0];
+    for (uint64_t failing = 1; failing <= 40; failing++) {
+        uint64_t committed = hub->counters.committed;
+        unsigned char connack[4] = {0, 0, 0, 5};
+        struct sim_peer *peer = sim_client_connect(f->world, &f->gateway.address);
+        assert_non_null(peer);
+        heap_fail_at(hub->heap, failing);
+        sim_client_send(peer, connect, sizeof(connect));
+        wait_ms(f, 20);
+        int32_t heard = sim_client_receive(peer, connack, sizeof(connack));
+        bool is_accepted = heard == (int32_t)sizeof(connack) && connack[3] == 0;
+        sim_client_reset(peer);
+        wait_ms(f, 20);
+        heap_fail_at(hub->heap, 0);
+        wait_ms(f, 100);
+        assert_int_equal(hub->counters.committed, committed + is_accepted);
+        assert_int_equal(hub->counters.sessions, 0);
+        assert_true(gateway_sim_is_idle(&f->gateway));
+    }
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -483,6 +510,7 @@ int main(void)
         peer_test(a_qos_2_publish_repeated_after_want_of_memory_is_logged_once),
         peer_test(subscriptions_and_deliveries_survive_want_of_memory),
         peer_test(a_session_that_could_not_be_resumed_is_kept),
+        peer_test(a_will_is_published_once_in_want_of_memory),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
