@@ -4,7 +4,9 @@
 #include "session/session.h"
 
 #include "core/base.h"
+#include "core/hash.h"
 #include "core/heap.h"
+#include "core/table.h"
 #include "session/catch_up.h"
 #include "session/delivery.h"
 #include "session/exactly_once.h"
@@ -173,9 +175,67 @@ void session_forget_starts(struct hub *hub, struct session *session)
         session_forget_start(hub, subscription);
 }
 
+/* A list of so many is walked; a session with more has a table beside it. */
+enum { SUBSCRIPTIONS_FEW = 32 };
+
+static uint64_t hash_of(const struct filter *filter)
+{
+    return hash_bytes(&filter, sizeof(filter));
+}
+
+static bool is_to_filter(const void *item, const void *key)
+{
+    const struct subscription *subscription = item;
+    return subscription->filter == key;
+}
+
+static void drop_table(struct hub *hub, struct session *session)
+{
+    if (session->by_filter == NULL)
+        return;
+    table_deinit(session->by_filter);
+    heap_free(hub->heap, session->by_filter);
+    session->by_filter = NULL;
+}
+
+/* Enters a new subscription, and with the first one too many all of them. Without memory there is
+ * no table, which costs time only; the next subscription tries again. */
+static void enter_table(struct hub *hub, struct session *session, struct subscription *subscription)
+{
+    if (session->subscription_count <= SUBSCRIPTIONS_FEW)
+        return;
+    bool is_new = session->by_filter == NULL;
+    if (is_new)
+        session->by_filter = heap_alloc(hub->heap, sizeof(struct table));
+    if (session->by_filter == NULL)
+        return;
+    if (is_new)
+        table_init(session->by_filter, hub->heap);
+    struct subscription *next = is_new ? session->subscriptions : subscription;
+    int status = 0;
+    while (status == 0 && next != NULL) {
+        status = table_insert(session->by_filter, hash_of(next->filter), next);
+        next = is_new ? next->next_of_session : NULL;
+    }
+    if (status != 0)
+        drop_table(hub, session);
+}
+
+static void leave_table(struct hub *hub, struct session *session, struct subscription *subscription)
+{
+    if (session->by_filter == NULL)
+        return;
+    if (session->subscription_count <= SUBSCRIPTIONS_FEW / 2)
+        drop_table(hub, session);
+    else
+        table_remove(session->by_filter, hash_of(subscription->filter), subscription);
+}
+
 struct subscription *session_subscription(const struct session *session,
                                           const struct filter *filter)
 {
+    if (session->by_filter != NULL)
+        return table_find(session->by_filter, hash_of(filter), is_to_filter, filter);
     /* The shorter of the two lists that the subscription stands in. */
     if (filter->subscriber_count < session->subscription_count) {
         struct subscription *subscription = filter->subscribers;
@@ -208,6 +268,7 @@ struct subscription *session_subscribe(struct hub *hub, struct session *session,
         session->subscriptions->previous_of_session = subscription;
     session->subscriptions = subscription;
     session->subscription_count++;
+    enter_table(hub, session, subscription);
     struct subscription *first = filter->subscribers;
     subscription->next_of_filter = first;
     if (first != NULL)
@@ -246,6 +307,7 @@ void session_unsubscribe(struct hub *hub, struct session *session,
     if (subscription->next_of_session != NULL)
         subscription->next_of_session->previous_of_session = subscription->previous_of_session;
     session->subscription_count--;
+    leave_table(hub, session, subscription);
     leave_filter(hub, subscription);
     starts_release(hub, subscription->starts);
     pool_release(&hub->subscription_pool, subscription->index);

@@ -30,6 +30,7 @@ struct resend;
 struct retained_job;
 struct starts;
 struct stored_session;
+struct table;
 struct will;
 struct window;
 
@@ -53,6 +54,8 @@ struct session {
     char *client_id;
     struct connection *connection; /* NULL: none */
     struct subscription *subscriptions;
+    struct table
+        *by_filter;         /* of its subscriptions, when there are many; NULL: the list is short */
     struct cursor *cursors; /* partitions in which it is not simply live */
     struct window *window;  /* NULL: nothing is in flight */
     struct inbound *inbound;
