@@ -312,13 +312,17 @@ static void answer(struct owner *owner, struct retained_read *read)
     hub_answer(owner->hub, read->from_shard, &mail);
 }
 
-/* Adds a stored value if its topic matches. False: it cannot be read. */
+/* Adds a stored value if its topic matches. What cannot be read is counted. False: memory is out.
+ */
 static bool take_value(struct owner *owner, struct retained_read *read,
                        const struct broker_bytes *value)
 {
     struct record *record = NULL;
-    if (record_decode(owner->hub->heap, 0, value->bytes, value->count, &record) < 0)
-        return false;
+    long bytes = record_decode(owner->hub->heap, 0, value->bytes, value->count, &record);
+    if (bytes < 0) {
+        owner->counters.retained_failures++;
+        return bytes != -ENOMEM;
+    }
     if (!mqtt_topic_matches(read->filter, read->filter_bytes, record_topic(record),
                             record->topic_bytes)) {
         record_release(owner->hub->heap, record);
@@ -334,10 +338,9 @@ static void on_listed(struct broker_list *list)
     struct owner *owner = list->request.owner;
     read->is_failed = list->status != BROKER_OK;
     read->is_last = !read->is_failed && (list->is_last || list->count == 0);
-    for (uint32_t i = 0; !read->is_failed && i < list->count; i++) {
-        if (!take_value(owner, read, &list->entries[i].value))
-            owner->counters.retained_failures++;
-    }
+    for (uint32_t i = 0; !read->is_failed && i < list->count; i++)
+        read->is_failed = !take_value(owner, read, &list->entries[i].value);
+    read->is_last &= !read->is_failed;
     if (!read->is_last && !read->is_failed) {
         const struct broker_bytes *last = &list->entries[list->count - 1].key;
         memcpy(read->after, last->bytes, last->count);

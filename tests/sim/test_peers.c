@@ -498,6 +498,52 @@ static void a_will_is_published_once_in_want_of_memory(void **state)
     }
 }
 
+/* Receives what comes until nothing does. Result: how many bytes; UINT32_MAX: it was closed. */
+static uint32_t hear_some(struct sim_peer *peer, unsigned char *out, uint32_t bytes_max)
+{
+    uint32_t heard = 0;
+    int32_t got = 0;
+    while ((got = sim_client_receive(peer, out + heard, bytes_max - heard)) > 0)
+        heard += (uint32_t)got;
+    return got == -EAGAIN ? heard : UINT32_MAX;
+}
+
+/* Whatever allocation fails: who is granted a subscription and stays gets the value and what is
+ * published next, and who is not granted it gets neither. */
+static void a_grant_is_kept_in_want_of_memory(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char retained[] = {0x33, 6, 0, 1, 't', 0, 1, 'r'};
+    static const unsigned char live[] = {0x32, 6, 0, 1, 't', 0, 2, 'l'};
+    static const unsigned char subscribe[] = {0x82, 6, 0, 3, 0, 1, 't', 1};
+    struct hub *hub = f->gateway.hubs[0];
+    struct sim_peer *publisher = connect_durable(f);
+    say_all(f, publisher, retained, sizeof(retained));
+    for (uint64_t failing = 1; failing <= 40; failing++) {
+        struct sim_peer *peer = connect_peer(f);
+        unsigned char heard[256];
+        heap_fail_at(hub->heap, failing);
+        say(f, peer, subscribe, sizeof(subscribe));
+        wait_ms(f, 20);
+        heap_fail_at(hub->heap, 0);
+        say_all(f, publisher, live, sizeof(live));
+        wait_ms(f, 50);
+        drain(publisher);
+        uint32_t count = hear_some(peer, heard, sizeof(heard));
+        if (count != UINT32_MAX) {
+            assert_int_equal(heard[0], 0x90);
+            bool is_granted = heard[4] == 1;
+            assert_int_equal(count, is_granted ? 5 + 8 + 8 : 5);
+        }
+        sim_client_close(peer);
+        wait_ms(f, 50);
+        assert_int_equal(hub->counters.sessions, 1);
+        assert_int_equal(hub->counters.subscriptions, 0);
+        assert_int_equal(hub->counters.in_flight, 0);
+    }
+    sim_client_close(publisher);
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -511,6 +557,7 @@ int main(void)
         peer_test(subscriptions_and_deliveries_survive_want_of_memory),
         peer_test(a_session_that_could_not_be_resumed_is_kept),
         peer_test(a_will_is_published_once_in_want_of_memory),
+        peer_test(a_grant_is_kept_in_want_of_memory),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
