@@ -406,6 +406,7 @@ static int decode_filter(struct hub *hub, struct session *session, uint16_t bloc
     if (subscription != NULL) {
         subscription->block = block;
         subscription->flags = flags;
+        session->flags |= has_starts ? SESSION_HAS_STARTS : 0;
     }
     return status == -EINVAL ? -EBADMSG : status;
 }
