@@ -9,7 +9,7 @@
 #include "session/owner.h"
 #include "session/progress.h"
 
-enum { ROUNDS_AFTER_MAX = 12 };
+enum { ROUNDS_SOON = 4, ROUNDS_LATER = 80 };
 
 static int ascending(const void *left, const void *right)
 {
@@ -93,7 +93,9 @@ bool crash_plan_step(struct crash_plan *plan, const struct gateway_sim *gateway)
         return false;
     if (!plan->has_met) {
         plan->has_met = is_met(plan, gateway);
-        plan->rounds_left = (uint32_t)random_below(&plan->random, ROUNDS_AFTER_MAX);
+        bool is_soon = random_chance(&plan->random, 1, 2);
+        plan->rounds_left =
+            (uint32_t)random_below(&plan->random, is_soon ? ROUNDS_SOON : ROUNDS_LATER);
     }
     if (!plan->has_met || plan->rounds_left-- != 0)
         return false;
