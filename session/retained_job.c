@@ -177,6 +177,15 @@ static bool deliver_page(struct hub *hub, struct session *session)
     return true;
 }
 
+/* Another SUBSCRIBE asked for the first filter's values, too, and waits for its turn. */
+static bool is_due_again(const struct retained_job *job)
+{
+    const struct retained_due *due = job->first->next;
+    while (due != NULL && due->filter != job->first->filter)
+        due = due->next;
+    return due != NULL;
+}
+
 bool retained_job_run(struct hub *hub, struct session *session)
 {
     struct retained_job *job = session->retained;
@@ -188,7 +197,7 @@ bool retained_job_run(struct hub *hub, struct session *session)
     if (job->partition < hub->partition_count)
         return !ask(hub, session);
     struct subscription *subscription = session_subscription(session, job->first->filter);
-    if (subscription != NULL)
+    if (subscription != NULL && !is_due_again(job))
         subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
     drop_first(hub, session);
     return session->retained != NULL;
