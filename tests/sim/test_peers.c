@@ -544,6 +544,33 @@ static void a_grant_is_kept_in_want_of_memory(void **state)
     sim_client_close(publisher);
 }
 
+/* Whatever allocation fails while a second connection takes the session over: a third one has it.
+ */
+static void a_takeover_in_want_of_memory_leaves_the_session_usable(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char connect[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
+                                            4,    0,  0, 0, 0,   1,   'd'};
+    struct hub *hub = f->gateway.hubs[0];
+    for (uint64_t failing = 1; failing <= 30; failing++) {
+        struct sim_peer *first = connect_durable(f);
+        struct sim_peer *second = sim_client_connect(f->world, &f->gateway.address);
+        assert_non_null(second);
+        heap_fail_at(hub->heap, failing);
+        sim_client_send(second, connect, sizeof(connect));
+        wait_ms(f, 20);
+        heap_fail_at(hub->heap, 0);
+        struct sim_peer *third = connect_durable(f);
+        try_all(f, third);
+        sim_client_close(first);
+        sim_client_close(second);
+        sim_client_close(third);
+        wait_ms(f, 1100);
+        assert_int_equal(hub->counters.sessions, 0);
+        assert_true(gateway_sim_is_idle(&f->gateway));
+    }
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -558,6 +585,7 @@ int main(void)
         peer_test(a_session_that_could_not_be_resumed_is_kept),
         peer_test(a_will_is_published_once_in_want_of_memory),
         peer_test(a_grant_is_kept_in_want_of_memory),
+        peer_test(a_takeover_in_want_of_memory_leaves_the_session_usable),
         peer_test(filters_of_which_only_some_fit_the_store_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
