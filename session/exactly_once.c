@@ -29,7 +29,8 @@ struct exactly_once {
     uint32_t count;
     uint32_t writing;
     uint32_t next_wanting; /* session index + 1 */
-    bool is_wanting;       /* in the hub's list */
+    uint32_t previous_wanting;
+    bool is_wanting; /* in the hub's list */
 };
 
 static void send_ack(struct hub *hub, struct session *session, enum mqtt_type type,
@@ -103,6 +104,12 @@ static bool make_room(struct hub *hub, struct exactly_once *state)
     return true;
 }
 
+/* What the session of a number in the hub's list waits for. */
+static struct exactly_once *state_at(const struct hub *hub, uint32_t number)
+{
+    return ((struct session *)pool_at(&hub->session_pool, number - 1))->exactly_once;
+}
+
 static void want_write(struct hub *hub, struct session *session)
 {
     struct exactly_once *state = session->exactly_once;
@@ -110,6 +117,9 @@ static void want_write(struct hub *hub, struct session *session)
         return;
     state->is_wanting = true;
     state->next_wanting = hub->wanting_first;
+    state->previous_wanting = 0;
+    if (state->next_wanting != 0)
+        state_at(hub, state->next_wanting)->previous_wanting = session->handle.index + 1;
     hub->wanting_first = session->handle.index + 1;
     hub->wants_turn = true;
 }
@@ -202,11 +212,13 @@ static void leave_list(struct hub *hub, struct session *session)
 {
     if (!session->exactly_once->is_wanting)
         return;
-    uint32_t *link = &hub->wanting_first;
-    while (*link != session->handle.index + 1)
-        link =
-            &((struct session *)pool_at(&hub->session_pool, *link - 1))->exactly_once->next_wanting;
-    *link = session->exactly_once->next_wanting;
+    const struct exactly_once *state = session->exactly_once;
+    if (state->previous_wanting == 0)
+        hub->wanting_first = state->next_wanting;
+    else
+        state_at(hub, state->previous_wanting)->next_wanting = state->next_wanting;
+    if (state->next_wanting != 0)
+        state_at(hub, state->next_wanting)->previous_wanting = state->previous_wanting;
 }
 
 void exactly_once_detach(struct hub *hub, struct session *session)
