@@ -62,7 +62,7 @@ static void make(struct scenario *scenario, uint64_t seed)
     scenario->broker_delay_us_max = random_chance(&random, 1, 3) ? 0 : 3000;
 }
 
-enum { SEEDS = 4, SEEDS_LONG = 200, DRAWN_MS = 2500 };
+enum { SEEDS = 4, SEEDS_LONG = 60, DRAWN_MS = 2500 };
 
 typedef void vary(struct scenario *scenario);
 
