@@ -591,6 +591,8 @@ static void discard(struct hub *hub, const struct hub_mail *mail)
         return;
     case HUB_MAIL_READ:
     case HUB_MAIL_READ_ANSWER:
+        late_read_finish(hub, mail->pointer);
+        return;
     case HUB_MAIL_RETAINED:
     case HUB_MAIL_RETAINED_ANSWER:
     case HUB_MAIL_LATE:

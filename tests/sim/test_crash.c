@@ -20,10 +20,10 @@
 #include "sim/run.h"
 
 /* A killed gateway frees nothing of what was on its way, as its process would. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void)
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
 {
-    return "detect_leaks=0";
+    return 1;
 }
 
 static bool run(const struct scenario *scenario, struct run_result *result)
