@@ -104,6 +104,7 @@ struct hub {
     uint32_t late_partitions;
     uint32_t late_unread;    /* of these, those that have no read under way: memory was out */
     uint64_t job;            /* number of the fan-out under way, or of the last one */
+    uint32_t retained_dues;  /* requests for a filter's retained values, ever */
     struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
     uint32_t fan_out_left;   /* subscribers that this turn still looks at */
     uint32_t late_first;     /* sessions that can catch up now: index + 1 */

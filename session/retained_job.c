@@ -22,6 +22,8 @@ struct retained_due {
     struct retained_due *next;
     struct filter *filter; /* with a reference */
     struct starts *starts; /* with a reference; NULL: everything */
+    uint32_t number;       /* the subscription names the last one */
+    bool is_resumed;
 };
 
 struct retained_job {
@@ -92,6 +94,10 @@ void retained_job_add(struct hub *hub, struct session *session, struct filter *f
         return;
     }
     due->filter = filter;
+    due->number = ++hub->retained_dues;
+    struct subscription *subscription = session_subscription(session, filter);
+    if (subscription != NULL)
+        subscription->due = due->number;
     filter_retain(filter);
     due->starts = starts;
     if (starts != NULL)
@@ -129,16 +135,24 @@ static bool ask(struct hub *hub, struct session *session)
     return true;
 }
 
+/* What lies at or above the sequence from which the subscription holds comes by itself; but what a
+ * session has missed is replayed above QoS 0 only. */
+static bool comes_live(const struct hub *hub, const struct retained_due *due,
+                       const struct record *record, uint8_t qos)
+{
+    uint16_t partition = record->partition;
+    bool is_missed = due->is_resumed && qos == 0 && record->sequence <= hub->floors[partition];
+    return due->starts != NULL && record->sequence >= due->starts->from[partition] && !is_missed;
+}
+
 /* Delivers one value. False: the window or the send memory is full. */
 static bool deliver(struct hub *hub, struct session *session, struct record *record,
                     uint8_t granted)
 {
     const struct retained_due *due = session->retained->first;
-    bool comes_live =
-        due->starts != NULL && record->sequence >= due->starts->from[record->partition];
-    if (comes_live)
-        return true;
     uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), granted);
+    if (comes_live(hub, due, record, qos))
+        return true;
     if (!delivery_is_open(hub, session))
         return false;
     bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
@@ -177,15 +191,6 @@ static bool deliver_page(struct hub *hub, struct session *session)
     return true;
 }
 
-/* Another SUBSCRIBE asked for the first filter's values, too, and waits for its turn. */
-static bool is_due_again(const struct retained_job *job)
-{
-    const struct retained_due *due = job->first->next;
-    while (due != NULL && due->filter != job->first->filter)
-        due = due->next;
-    return due != NULL;
-}
-
 bool retained_job_run(struct hub *hub, struct session *session)
 {
     struct retained_job *job = session->retained;
@@ -197,7 +202,8 @@ bool retained_job_run(struct hub *hub, struct session *session)
     if (job->partition < hub->partition_count)
         return !ask(hub, session);
     struct subscription *subscription = session_subscription(session, job->first->filter);
-    if (subscription != NULL && !is_due_again(job))
+    /* Unless a repeated SUBSCRIBE wants them once more. */
+    if (subscription != NULL && subscription->due == job->first->number)
         subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
     drop_first(hub, session);
     return session->retained != NULL;
@@ -312,6 +318,8 @@ void retained_job_resume(struct hub *hub, struct session *session)
             return;
         }
         retained_job_add(hub, session, subscription->filter, cut);
+        if (session->retained != NULL)
+            session->retained->last->is_resumed = true;
         starts_release(hub, cut);
     }
 }

@@ -103,6 +103,7 @@ struct subscription {
     struct starts *starts; /* NULL: every sequence that can still come */
     uint32_t session;      /* index */
     uint32_t index;        /* of this subscription, in its pool */
+    uint32_t due;          /* number of the last request for its retained values */
     uint16_t block;        /* durable sessions: the store's block that holds it */
     uint8_t qos;           /* granted */
     uint8_t flags;
