@@ -251,8 +251,10 @@ void retained_job_forget(struct hub *hub, struct session *session, const struct 
         }
         due = next;
     }
-    if (session->retained->first->filter == filter)
-        drop_first(hub, session);
+    if (session->retained->first->filter != filter)
+        return;
+    drop_first(hub, session);
+    catch_up_schedule(hub, session); /* the page that was awaited would have gone on */
 }
 
 static void mark(const struct session *session, const struct filter *filter)

@@ -115,6 +115,7 @@ void gateway_sim_crash(struct gateway_sim *gateway, const struct scenario *scena
     struct hub_counters counters;
     gateway_sim_counters(gateway, &counters);
     gateway->lost_before += counters.dropped[HUB_DROP_RETENTION];
+    gateway->retained_failures_before = gateway_sim_retained_failures(gateway);
     gateway->runs++;
     end(gateway);
     ps_assert(shard_count <= GATEWAY_SIM_SHARDS_MAX);
@@ -177,7 +178,7 @@ void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters
 
 uint64_t gateway_sim_retained_failures(const struct gateway_sim *gateway)
 {
-    uint64_t failures = 0;
+    uint64_t failures = gateway->retained_failures_before;
     for (uint32_t i = 0; i < gateway->shard_count; i++)
         failures += gateway->hubs[i]->owner->counters.retained_failures +
                     gateway->hubs[i]->counters.retained_refused;

@@ -35,8 +35,9 @@ struct gateway_sim {
     struct shard *peers[GATEWAY_SIM_SHARDS_MAX];
     uint64_t stalled_until_ns[GATEWAY_SIM_SHARDS_MAX]; /* gets no turn before */
     uint64_t turns;
-    uint32_t runs;        /* how often it was killed */
-    uint64_t lost_before; /* to retention, in the runs before */
+    uint32_t runs;                     /* how often it was killed */
+    uint64_t lost_before;              /* to retention, in the runs before */
+    uint64_t retained_failures_before; /* of the runs before */
 };
 
 /* In zeroed memory. Aborts on failure. */
