@@ -210,6 +210,15 @@ static void list_sessions(struct hub *hub, struct slot_writer *writers)
     }
 }
 
+/* A full store: everything is written again at the next snapshot. */
+static void on_line_written(struct hub *hub, struct session *session, void *context, bool is_stored)
+{
+    (void)session;
+    (void)context;
+    for (uint32_t i = 0; !is_stored && i < PROGRESS_SLOTS; i++)
+        hub->progress->slots[i].had_sessions = true;
+}
+
 static void write_slot(struct hub *hub, uint32_t index, struct slot_writer *out)
 {
     struct progress_slot *slot = &hub->progress->slots[index];
@@ -218,7 +227,7 @@ static void write_slot(struct hub *hub, uint32_t index, struct slot_writer *out)
     progress_key(hub->shared->run, (uint8_t)hub->shard->index, NULL, 0, key);
     key[PROGRESS_KEY_BYTES - 1] = (char)index;
     session_store_put(hub, NULL, key, PROGRESS_KEY_BYTES, out->memory, out->bytes,
-                      session_store_attached_ms(hub), NULL);
+                      session_store_attached_ms(hub), on_line_written);
     heap_free(hub->heap, out->memory);
     slot->written = hub->progress->number;
     slot->had_sessions = slot->sessions != 0;
