@@ -43,6 +43,7 @@ struct gateway_config {
     uint64_t subscriptions_max;
     uint64_t window_max;
     uint64_t inbound_max;
+    uint64_t unreleased_max;
     uint64_t client_id_bytes_max;
     uint64_t topic_bytes_max;
     uint64_t topic_levels_max;

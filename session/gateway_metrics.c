@@ -142,6 +142,8 @@ static const struct metric table[] = {
             hub.rejected[HUB_REJECT_TOPIC]),
     COUNTER("penstock_rejected_total", "", "reason=\"sys\"", hub.rejected[HUB_REJECT_SYS]),
     COUNTER("penstock_rejected_total", "", "reason=\"broker\"", hub.rejected[HUB_REJECT_BROKER]),
+    COUNTER("penstock_rejected_total", "", "reason=\"unreleased\"",
+            hub.rejected[HUB_REJECT_UNRELEASED]),
     COUNTER("penstock_duplicates_total", "publishes that were known already", NULL, hub.duplicates),
     COUNTER("penstock_committed_total", "records committed by this shard's partitions", NULL,
             hub.committed),

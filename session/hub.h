@@ -43,6 +43,7 @@ struct hub_limits {
     uint32_t subscriptions_max; /* per session */
     uint32_t window_max;        /* unacknowledged deliveries of a session */
     uint32_t inbound_max;       /* unanswered publishes of a session */
+    uint32_t unreleased_max;    /* QoS 2 packet ids of a session that wait for PUBREL */
     uint32_t client_id_bytes_max;
     uint32_t topic_bytes_max;
     uint32_t topic_levels_max;

@@ -21,9 +21,10 @@ enum hub_drop {
 };
 
 enum hub_reject {
-    HUB_REJECT_TOPIC,  /* longer or deeper than allowed */
-    HUB_REJECT_SYS,    /* $SYS is the gateway's own */
-    HUB_REJECT_BROKER, /* refused by the broker */
+    HUB_REJECT_TOPIC,      /* longer or deeper than allowed */
+    HUB_REJECT_SYS,        /* $SYS is the gateway's own */
+    HUB_REJECT_BROKER,     /* refused by the broker */
+    HUB_REJECT_UNRELEASED, /* too many QoS 2 packet ids wait for PUBREL */
     HUB_REJECTS
 };
 

@@ -305,6 +305,13 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
         repeat_answer(hub, session, publish->packet_id);
         return NET_CONTINUE;
     }
+    if (publish->qos == 2 && open == 0 && inbound->open_count >= hub->limits->unreleased_max) {
+        /* It cannot be left unread: the PUBRELs that would make room come behind. */
+        hub->counters.accepted[2]++;
+        hub->counters.rejected[HUB_REJECT_UNRELEASED]++;
+        connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
+        return NET_CLOSE;
+    }
     uint64_t generation = next_generation(session, publish, open);
     bool is_logged = is_rejected(hub, publish);
     /* Before the message is on its way: once the log has it, the id must be known. */

@@ -78,6 +78,7 @@ static void set_limits(struct gateway_world *gateway, bool is_small)
                                               .subscriptions_max = is_small ? 2 : 64,
                                               .window_max = is_small ? 1 : 16,
                                               .inbound_max = is_small ? 1 : 16,
+                                              .unreleased_max = is_small ? 2 : 16,
                                               .client_id_bytes_max = is_small ? 4 : 256,
                                               .topic_bytes_max = is_small ? 8 : 1024,
                                               .topic_levels_max = is_small ? 3 : 64,

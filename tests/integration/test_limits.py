@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 from command import Running, file_with
-from mqtt import PINGREQ, Client, connect, packet, publish
+from mqtt import PINGREQ, PUBCOMP, PUBREC, PUBREL, Client, acknowledge, connect, packet, publish
 from suite import behaviour, main
 
 SOURCES = ("connection.per_source_max=3", "connection.per_source_on_loopback=yes")
@@ -137,6 +137,23 @@ def deliveries_that_are_not_acknowledged_are_limited(gateway):
         subscriber.answer(received.pop(0))
         received.append(subscriber.next_publish())
         assert received[-1].payload == str(i).encode()
+
+
+@behaviour(settings=("session.unreleased_max=4",))
+def packet_ids_that_are_never_released_are_limited(gateway):
+    client = gateway.client("c")
+    for packet_id in range(1, 5):
+        client.send(publish(gateway.topic(), b"", 2, packet_id=packet_id))
+        client.expect(PUBREC, packet_id)
+    client.send(acknowledge(PUBREL, 1))
+    client.expect(PUBCOMP, 1)
+    client.send(publish(gateway.topic(), b"", 2, packet_id=9))
+    client.expect(PUBREC, 9)
+    client.send(publish(gateway.topic(), b"", 2, packet_id=9))  # known, not one more
+    client.expect(PUBREC, 9)
+    client.send(publish(gateway.topic(), b"", 2, packet_id=10))
+    client.expect_silent_close()
+    counted(gateway, 1, "penstock_rejected_total", reason="unreleased")
 
 
 @behaviour(settings=("session.client_id_bytes_max=23",))

@@ -21,6 +21,7 @@ static void init_limits(struct scenario *scenario)
         .subscriptions_max = 1000,
         .window_max = 256,
         .inbound_max = 1024,
+        .unreleased_max = 65535,
         .client_id_bytes_max = 256,
         .topic_bytes_max = 4096,
         .topic_levels_max = 200,

@@ -40,7 +40,8 @@ static inline void stored_set_up(struct stored_fixture *fixture)
     memset(fixture, 0, sizeof(*fixture));
     heap_init(&fixture->heap, &fixture->budget);
     struct hub *hub = &fixture->hub;
-    fixture->limits = (struct hub_limits){.window_max = 16, .inbound_max = 16};
+    fixture->limits =
+        (struct hub_limits){.window_max = 16, .inbound_max = 16, .unreleased_max = 16};
     fixture->session.state = SESSION_OPENING;
     hub->heap = &fixture->heap;
     hub->limits = &fixture->limits;
