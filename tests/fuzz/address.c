@@ -1,6 +1,7 @@
 /*
  * An address as it may stand in a configuration file: refused, or understood and then printed in a
- * form that is understood as the same. Names are not looked up: the network is no part of this.
+ * form that is understood as the same. Only numbers are hosts here: a name is unknown at once,
+ * since the network is no part of this and a lookup would block.
  */
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -46,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     struct sockaddr_storage address;
     socklen_t address_bytes = 0;
     int result = address_parse(text, &address, &address_bytes);
-    ps_assert(result == 0 || result == -EINVAL);
+    ps_assert(result == 0 || result == -EINVAL || result == -ENOENT);
     free(text);
     if (result != 0)
         return 0;
