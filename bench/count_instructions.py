@@ -1,7 +1,8 @@
+#!/usr/bin/python3
 """Counts the instructions of one iteration of micro-benchmarks, under callgrind.
 
-Usage: count_instructions.py PROGRAM [CASE...]   PROGRAM is build/release/penstock-count; without a case: the way of a
-message. Each case runs with N and with 2N iterations; the difference, divided by N, leaves out what making and
+Usage: bench/count_instructions.py PROGRAM [CASE...]   PROGRAM is build/release/penstock-count; without a case: the way
+of a message. Each case runs with N and with 2N iterations; the difference, divided by N, leaves out what making and
 destroying the subject costs. The figure does not depend on what else the machine does.
 """
 
