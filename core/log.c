@@ -229,10 +229,12 @@ void log_write(struct log *log, enum log_level level, const char *event, const c
     if (format[0] != '\0') {
         va_list arguments;
         va_start(arguments, format);
-        line[count++] = ' ';
-        int more = vsnprintf(line + count, sizeof(line) - count, format, arguments);
+        int more = vsnprintf(line + count + 1, sizeof(line) - count - 1, format, arguments);
         va_end(arguments);
-        count += more < 0 ? 0 : (size_t)more;
+        if (more > 0) {
+            line[count] = ' ';
+            count += 1 + (size_t)more;
+        }
     }
     count = finish_line(log, line, count);
     metrics_add_shared(&log->counters.lines, 1);

@@ -82,7 +82,7 @@ static void a_line_carries_time_level_event_and_pairs(void **state)
     assert_string_equal(written(&fixture),
                         TIME_TEXT "level=info event=ready listen=127.0.0.1:41883 shards=2\n");
     log_write(fixture.log, LOG_FATAL, "stop", "%s", "");
-    assert_string_equal(written(&fixture), TIME_TEXT "level=fatal event=stop \n");
+    assert_string_equal(written(&fixture), TIME_TEXT "level=fatal event=stop\n");
     tear_down(&fixture);
 }
 
