@@ -41,7 +41,7 @@ enum config_type {
     CONFIG_DURATION, /* uint64_t, ms */
     CONFIG_BOOLEAN,  /* bool */
     CONFIG_STRING,   /* const char *, never NULL, at most `maximum` bytes (0: any) */
-    CONFIG_LIST,     /* struct config_list */
+    CONFIG_LIST,     /* struct config_list, at most `maximum` items (0: CONFIG_LIST_MAX) */
     CONFIG_CHOICE    /* uint32_t, index in `choices` */
 };
 
@@ -54,7 +54,8 @@ struct config_key {
     const char *name; /* "section.name" or "name": lower case, digits, '_' */
     enum config_type type;
     const char *value_default; /* as text, in the form of an override; must be valid */
-    uint64_t minimum;          /* of integers, and of bytes and durations in their small unit */
+    uint64_t minimum;          /* of integers, of bytes and durations in their small unit; of a
+                                * list 1 when it may not be empty */
     uint64_t maximum;
     const char *unit;           /* of an integer, for people: "messages"; NULL: none */
     const char *const *choices; /* CONFIG_CHOICE: ends with NULL */

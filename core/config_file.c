@@ -147,8 +147,9 @@ static int check_text(struct config_parse *parse, char *text, size_t text_bytes)
 
 /* ---- libconfuse's callbacks ---- */
 
-/* The names that may stand in a section ("" for the outermost level), as far as there is room. */
-static void list_names(const struct config_source *source, const char *section, char *out_names,
+/* The names that may stand in a section ("" for the outermost level). False: there is no room for
+ * all of them. */
+static bool list_names(const struct config_source *source, const char *section, char *out_names,
                        size_t names_bytes)
 {
     size_t section_bytes = strlen(section);
@@ -164,6 +165,7 @@ static void list_names(const struct config_source *source, const char *section, 
         count += (size_t)snprintf(out_names + count, names_bytes - count, "%s%s",
                                   count == 0 ? "" : ", ", name);
     }
+    return count < names_bytes;
 }
 
 static void on_error(cfg_t *cfg, const char *format, va_list arguments)
@@ -178,10 +180,14 @@ static void on_error(cfg_t *cfg, const char *format, va_list arguments)
     if (strcmp(format, "no such option '%s'") == 0) {
         const char *name = va_arg(arguments, const char *);
         char quoted[64];
-        list_names(parse->config->source, section, message, sizeof(message));
-        fail(parse, -EINVAL, cfg->line, "unknown key %s%s%s; allowed%s%s: %s",
-             log_quote(quoted, sizeof(quoted), name, strlen(name)), is_section ? " in " : "",
-             section, is_section ? " in " : "", section, message);
+        const char *in = is_section ? " in " : "";
+        log_quote(quoted, sizeof(quoted), name, strlen(name));
+        if (list_names(parse->config->source, section, message, sizeof(message)))
+            fail(parse, -EINVAL, cfg->line, "unknown key %s%s%s; allowed%s%s: %s", quoted, in,
+                 section, in, section, message);
+        else
+            fail(parse, -EINVAL, cfg->line,
+                 "unknown key %s%s%s; --print-config lists what is allowed", quoted, in, section);
         return;
     }
     vsnprintf(message, sizeof(message), format, arguments);

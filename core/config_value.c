@@ -67,6 +67,11 @@ static void describe_choices(const struct config_key *key, char *out_range)
                                   i == 0 ? "" : " or ", key->choices[i]);
 }
 
+static unsigned list_max(const struct config_key *key)
+{
+    return key->maximum == 0 ? CONFIG_LIST_MAX : (unsigned)key->maximum;
+}
+
 void config_describe_range(const struct config_key *key, char *out_range)
 {
     char minimum[32];
@@ -91,8 +96,12 @@ void config_describe_range(const struct config_key *key, char *out_range)
                      (unsigned long long)key->maximum);
         return;
     case CONFIG_LIST:
-        snprintf(out_range, CONFIG_RANGE_BYTES_MAX, "up to %d texts without commas",
-                 CONFIG_LIST_MAX);
+        if (key->minimum == 0)
+            snprintf(out_range, CONFIG_RANGE_BYTES_MAX, "up to %u texts without commas",
+                     list_max(key));
+        else
+            snprintf(out_range, CONFIG_RANGE_BYTES_MAX, "%llu to %u texts without commas",
+                     (unsigned long long)key->minimum, list_max(key));
         return;
     case CONFIG_CHOICE:
         describe_choices(key, out_range);
@@ -227,6 +236,10 @@ static int parse_list(struct heap *heap, const struct config_key *key, const cha
     if (count < 0) {
         heap_free(heap, items);
         return refuse(key, text, "not ", reason);
+    }
+    if ((uint32_t)count < key->minimum || (uint32_t)count > list_max(key)) {
+        heap_free(heap, items);
+        return refuse(key, text, "out of range", reason);
     }
     *out_block = items;
     *out_list = (struct config_list){.items = items, .count = (uint32_t)count};

@@ -12,10 +12,13 @@ static const char *const log_levels[] = {"debug", "info", "warning", "error", "f
 static const char *const ring_modes[] = {"auto", "direct", "plain", NULL};
 
 const struct config_key gateway_config_keys[] = {
-    {"listen", CONFIG_LIST, "127.0.0.1:1883", 0, 0, NULL, NULL, false,
+    {"listen", CONFIG_LIST, "127.0.0.1:1883", 1, NET_LISTENERS_MAX, NULL, NULL, false,
      "addresses to listen on, HOST:PORT; port 0 takes a free one", AT(listen)},
     {"data_dir", CONFIG_STRING, "./data", 0, 4095, NULL, NULL, false,
-     "directory for what the gateway keeps on disk", AT(data_dir)},
+     "directory of what the gateway keeps on disk: nothing in this version, which has everything "
+     "in "
+     "memory and loses it when it ends",
+     AT(data_dir)},
     {"shards", CONFIG_INTEGER, "0", 0, SHARD_COUNT_MAX, "threads", NULL, false,
      "event loop threads; 0: one per usable core", AT(shards)},
     {"log.level", CONFIG_CHOICE, "info", 0, 0, NULL, log_levels, true, "least level that is logged",
