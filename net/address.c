@@ -64,3 +64,21 @@ void address_format(const struct sockaddr_storage *address, char out_text[ADDRES
     inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
     snprintf(out_text, ADDRESS_TEXT_BYTES, "%s:%u", host, port_of(&in->sin_port));
 }
+
+uint16_t address_port(const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+    return (uint16_t)port_of(address->ss_family == AF_INET6 ? &in6->sin6_port : &in->sin_port);
+}
+
+bool address_is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET6) {
+        const struct in6_addr *in6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+        bool is_mapped = IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127;
+        return IN6_IS_ADDR_LOOPBACK(in6) || is_mapped;
+    }
+    const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+    return ((const unsigned char *)&in->sin_addr)[0] == 127;
+}

@@ -8,6 +8,7 @@
 
 #include "core/base.h"
 #include "core/heap.h"
+#include "net/address.h"
 #include "net/mqtt_encode.h"
 #include "net_internal.h"
 
@@ -196,15 +197,12 @@ static void remember_peer(struct net *net, struct connection *connection,
     if (address->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
         memcpy(peer->address, &in->sin_addr, 4);
-        if (peer->address[0] == 127)
-            connection->flags |= CONNECTION_LOOPBACK;
     } else if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
         memcpy(peer->address, &in6->sin6_addr, 16);
-        bool is_mapped = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && peer->address[12] == 127;
-        if (IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) || is_mapped)
-            connection->flags |= CONNECTION_LOOPBACK;
     }
+    if (address_is_loopback(address))
+        connection->flags |= CONNECTION_LOOPBACK;
 }
 
 int net_listen(struct net *net, struct sockaddr_storage *address, socklen_t address_bytes)

@@ -452,6 +452,7 @@ int gateway_start(struct heap *heap, const struct config *config, struct log *lo
         gateway_stop(gateway);
         return status;
     }
+    gateway_check_warn(config, log);
     *out_gateway = gateway;
     return 0;
 }
@@ -478,6 +479,9 @@ static void warn_of_few_descriptors(const struct gateway *gateway)
 void gateway_announce(struct gateway *gateway)
 {
     warn_of_few_descriptors(gateway);
+    log_write(gateway->log, LOG_INFO, "storage", "%s",
+              "kind=memory remark=\"sessions, retained values and messages that wait are lost when "
+              "the gateway ends\"");
     atomic_store_explicit(&gateway->is_started, true, memory_order_release);
     char line[LOG_LINE_BYTES_MAX] = "";
     size_t used = 0;

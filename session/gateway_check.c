@@ -9,6 +9,7 @@
 
 #include "core/base.h"
 #include "core/config.h"
+#include "core/log.h"
 #include "net/address.h"
 #include "session/gateway.h"
 #include "session/gateway_config.h"
@@ -17,11 +18,10 @@
 enum { ORIGIN_BYTES = 320 };
 
 static int check_address(const struct config *config, const char *key, const char *text,
-                         char *error)
+                         struct sockaddr_storage *out_address, char *error)
 {
-    struct sockaddr_storage address;
     socklen_t bytes = 0;
-    int status = address_parse(text, &address, &bytes);
+    int status = address_parse(text, out_address, &bytes);
     if (status == 0)
         return 0;
     char origin[ORIGIN_BYTES];
@@ -35,23 +35,56 @@ static int check_address(const struct config *config, const char *key, const cha
     return -EINVAL;
 }
 
+/* One address and port cannot be listened on twice; port 0 takes a free one each time. */
+static int check_not_among_listen(const struct config *config, const char *key, const char *text,
+                                  const struct sockaddr_storage *address, uint32_t count,
+                                  char *error)
+{
+    const struct gateway_config *values = config_values(config);
+    for (uint32_t i = 0; i < count; i++) {
+        struct sockaddr_storage other;
+        socklen_t bytes = 0;
+        if (address_port(address) == 0 ||
+            address_parse(values->listen.items[i], &other, &bytes) != 0 ||
+            memcmp(address, &other, sizeof(other)) != 0)
+            continue;
+        char origin[ORIGIN_BYTES];
+        config_origin(config, key, origin, sizeof(origin));
+        snprintf(error, GATEWAY_ERROR_BYTES,
+                 "%s%s: '%.128s' is an address of listen already; allowed: each address once",
+                 origin, key, text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int check_listen(const struct config *config, char *error)
 {
     const struct gateway_config *values = config_values(config);
     const struct config_list *list = &values->listen;
-    if (list->count == 0 || list->count > NET_LISTENERS_MAX) {
-        char origin[ORIGIN_BYTES];
-        config_origin(config, "listen", origin, sizeof(origin));
-        snprintf(error, GATEWAY_ERROR_BYTES, "%slisten: %u addresses; allowed: 1 to %d", origin,
-                 list->count, NET_LISTENERS_MAX);
-        return -EINVAL;
-    }
     for (uint32_t i = 0; i < list->count; i++) {
-        int status = check_address(config, "listen", list->items[i], error);
+        struct sockaddr_storage address;
+        int status = check_address(config, "listen", list->items[i], &address, error);
+        if (status == 0)
+            status = check_not_among_listen(config, "listen", list->items[i], &address, i, error);
         if (status < 0)
             return status;
     }
     return 0;
+}
+
+static int check_admin(const struct config *config, char *error)
+{
+    const struct gateway_config *values = config_values(config);
+    const char *text = values->admin_listen;
+    if (text[0] == '\0')
+        return 0;
+    struct sockaddr_storage address;
+    int status = check_address(config, "admin.listen", text, &address, error);
+    if (status < 0)
+        return status;
+    return check_not_among_listen(config, "admin.listen", text, &address, values->listen.count,
+                                  error);
 }
 
 /* A directory that is not there yet is made by what first writes into it. */
@@ -96,13 +129,70 @@ static int check_passwords(struct heap *heap, const struct config *config, char 
 
 int gateway_check(struct heap *heap, const struct config *config, char *error)
 {
-    const struct gateway_config *values = config_values(config);
     int status = check_listen(config, error);
-    if (status == 0 && values->admin_listen[0] != '\0')
-        status = check_address(config, "admin.listen", values->admin_listen, error);
+    if (status == 0)
+        status = check_admin(config, error);
     if (status == 0)
         status = check_data_dir(config, error);
     if (status == 0)
         status = check_passwords(heap, config, error);
     return status;
+}
+
+static bool was_written(const struct config *config, const char *key)
+{
+    char origin[ORIGIN_BYTES];
+    config_origin(config, key, origin, sizeof(origin));
+    return origin[0] != '\0';
+}
+
+static void warn_of_data_dir(const struct config *config, struct log *log)
+{
+    const struct gateway_config *values = config_values(config);
+    if (!was_written(config, "data_dir"))
+        return;
+    char quoted[256];
+    log_write(log, LOG_WARNING, "data_dir_unused",
+              "data_dir=%s reason=\"this version keeps everything in memory and writes nothing\"",
+              log_quote(quoted, sizeof(quoted), values->data_dir, strlen(values->data_dir)));
+    char parent[4096 + sizeof("/..")];
+    snprintf(parent, sizeof(parent), "%s", values->data_dir);
+    size_t bytes = strlen(parent);
+    while (bytes > 1 && parent[bytes - 1] == '/')
+        parent[--bytes] = '\0';
+    char *slash = strrchr(parent, '/');
+    if (slash == NULL || slash == parent)
+        return; /* beside the working directory, or in the root */
+    *slash = '\0';
+    if (access(parent, F_OK) < 0)
+        log_write(log, LOG_WARNING, "data_dir_unreachable",
+                  "data_dir=%s error=\"the directory it is to be in: %s\"", quoted,
+                  strerror(errno));
+}
+
+/* Without users and without leave for clients that name none only loopback is served. */
+static void warn_of_anonymous(const struct gateway_config *values, struct log *log)
+{
+    if (values->allow_anonymous || values->password_file[0] != '\0')
+        return;
+    for (uint32_t i = 0; i < values->listen.count; i++) {
+        struct sockaddr_storage address;
+        socklen_t bytes = 0;
+        const char *text = values->listen.items[i];
+        if (address_parse(text, &address, &bytes) != 0 || address_is_loopback(&address))
+            continue;
+        char quoted[160];
+        log_write(log, LOG_WARNING, "clients_refused",
+                  "listen=%s reason=\"there are no users, so that clients from other than loopback "
+                  "addresses are refused\" remedy=\"set auth.password_file, or "
+                  "auth.allow_anonymous=yes\"",
+                  log_quote(quoted, sizeof(quoted), text, strlen(text)));
+    }
+}
+
+void gateway_check_warn(const struct config *config, struct log *log)
+{
+    const struct gateway_config *values = config_values(config);
+    warn_of_data_dir(config, log);
+    warn_of_anonymous(values, log);
 }

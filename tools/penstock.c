@@ -212,7 +212,14 @@ static struct config *reload(struct heap *heap, struct log *log, struct gateway 
         config_destroy(heap, fresh);
         return running;
     }
-    log_write(log, LOG_INFO, "reloaded", "%s", "");
+    const struct gateway_config *values = config_values(fresh);
+    const char *passwords = values->password_file;
+    char quoted[256];
+    if (passwords[0] == '\0')
+        log_write(log, LOG_INFO, "reloaded", "%s", "");
+    else
+        log_write(log, LOG_INFO, "reloaded", "password_file=%s",
+                  log_quote(quoted, sizeof(quoted), passwords, strlen(passwords)));
     config_destroy(heap, running);
     return fresh;
 }
@@ -278,6 +285,7 @@ static int inspect(struct heap *heap, struct log *log, const struct config *conf
             log_write(log, LOG_FATAL, "check", "error=\"%s\"", without_quotes(error));
             return EXIT_BAD_START;
         }
+        gateway_check_warn(config, log);
         printf("penstock: the configuration is good\n");
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -50,6 +50,7 @@ def wrong_files_are_named_with_their_line(gateway):
     assert refused("--config", "/").endswith("Is a directory")
     for text, expected in (("\n\nsession.expirey = 7d\n", ":3: "), ("shards = 1\nshards = 2\n", ":2: "),
                            ("session {\n expiry = 5\n}\n", ":2: session.expiry: "),
+                           ("nope = 1\n", ":1: unknown key 'nope'; --print-config lists what is allowed"),
                            ("\nlisten = {\"127.0.0.1:0\", \"nowhere\"}\n", ":2: listen: 'nowhere'"),
                            ("auth.password_file = \"/nonexistent\"", ":1: auth.password_file: /nonexistent: ")):
         with file_with(text) as file:
@@ -63,8 +64,9 @@ def addresses_that_cannot_be_had_are_named(gateway):
         error = refused("--listen", text)
         assert error.startswith(f"command line: listen: '{text}' is no address; allowed: HOST:PORT"), error
     assert "is no host that is known" in refused("--listen", "penstock.invalid:1883")
-    assert "allowed: 1 to 16" in refused("--set", "listen=")
-    assert "allowed: 1 to 16" in refused(*["--listen", "127.0.0.1:0"] * 17)
+    assert "allowed: 1 to 16 texts" in refused("--set", "listen=")
+    assert "allowed: 1 to 16 texts" in refused(*["--listen", "127.0.0.1:0"] * 17)
+    assert "Allowed: 1 to 16 texts" in run("--print-config").stdout
     # 192.0.2.0/24 is kept for documentation; no host has it.
     assert "allowed: an address of this host" in refused("--listen", "192.0.2.1:1883")
 
@@ -83,6 +85,18 @@ def a_port_in_use_is_named(gateway):
 
 
 @behaviour()
+def an_address_that_is_given_twice_is_named_by_check(gateway):
+    error = "is an address of listen already; allowed: each address once"
+    twice = ("--listen", "127.0.0.1:7", "--listen", "localhost:7")
+    assert refused(*twice, "--check") == f"command line: listen: 'localhost:7' {error}"
+    once = ("--listen", "127.0.0.1:7", "--listen", "127.0.0.1:8")
+    assert refused(*once, "--set", "admin.listen=127.0.0.1:8", "--check") == (
+        f"command line: admin.listen: '127.0.0.1:8' {error}")
+    run("--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0",
+        "--check").check_returncode()
+
+
+@behaviour()
 def a_pipe_that_nobody_writes_to_is_not_waited_for(gateway):
     with tempfile.TemporaryDirectory() as directory:
         pipe = os.path.join(directory, "pipe")
@@ -97,6 +111,28 @@ def a_pipe_that_nobody_writes_to_is_not_waited_for(gateway):
 def a_data_directory_must_be_one(gateway):
     with file_with("") as file:
         assert "Not a directory" in refused("--data-dir", file.name, "--check")
+
+
+@behaviour()
+def a_start_tells_that_nothing_is_kept_on_disk(gateway):
+    gateway.daemon.wait_for_line('level=info event=storage kind=memory remark="sessions, ')
+    gateway.daemon.wait_for_line(f'level=warning event=data_dir_unused data_dir="{gateway.daemon.directory}" ')
+    missing = os.path.join(gateway.daemon.directory, "missing")
+    told = run("--data-dir", os.path.join(missing, "data"), "--check").stderr
+    assert "level=warning event=data_dir_unreachable" in told and "No such file" in told, told
+    assert "unreachable" not in run("--data-dir", missing + "/", "--check").stderr
+
+
+@behaviour()
+def a_listener_whose_clients_would_all_be_refused_is_told(gateway):
+    told = run("--listen", "127.0.0.1:1883", "--listen", ":1884", "--check").stderr.splitlines()
+    assert len(told) == 1, told
+    assert 'level=warning event=clients_refused listen=":1884" reason=' in told[0], told
+    assert 'remedy="set auth.password_file, or auth.allow_anonymous=yes"' in told[0], told
+    assert run("--listen", ":1884", "--set", "auth.allow_anonymous=yes", "--check").stderr == ""
+    with Running("--listen", "0.0.0.0:0") as running:
+        running.wait_for("event=ready")
+        running.wait_for('event=clients_refused listen="0.0.0.0:0"')
 
 
 @behaviour()

@@ -102,7 +102,8 @@ def a_bad_file_keeps_the_old_values_and_is_one_error_line(gateway):
         assert "cannot be read" in files.reload("reload_failed")[0]
         assert is_refused(files.connect("a"), "1/2/3/4")
         files.write("topic.levels_max = 4\n")
-        assert len(files.reload("reloaded")) == 2
+        lines = files.reload("reloaded")
+        assert len(lines) == 2 and lines[1].endswith("event=reloaded"), lines
 
 
 @behaviour()
@@ -120,7 +121,7 @@ def the_password_file_is_read_again(gateway):
             Client(files.port).connect("b", user="alice", password="second", expect_code=4)
             Client(files.port).connect("c", expect_code=5)
             write_user("alice", "second")
-            files.reload("reloaded")
+            assert files.reload("reloaded")[-1].endswith(f'event=reloaded password_file="{users}"')
             files.connect("b", user="alice", password="second")
             Client(files.port).connect("c", user="alice", password="first", expect_code=4)
             with open(users, "w", encoding="ascii") as file:

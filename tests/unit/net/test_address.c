@@ -46,11 +46,32 @@ static void what_is_no_address_is_refused(void **state)
     assert_int_equal(address_parse("penstock.invalid:1883", &address, &bytes), -ENOENT);
 }
 
+static void loopback_addresses_are_told_from_others(void **state)
+{
+    (void)state;
+    static const char *const loopback[] = {"127.0.0.1:1", "127.255.0.9:0", "[::1]:1",
+                                           "[::ffff:127.0.0.1]:1"};
+    static const char *const others[] = {":1", "0.0.0.0:1", "[::]:1", "128.0.0.1:1",
+                                         "[::ffff:192.0.2.1]:1"};
+    struct sockaddr_storage address;
+    socklen_t bytes = 0;
+    for (size_t i = 0; i < ps_array_count(loopback); i++) {
+        assert_int_equal(address_parse(loopback[i], &address, &bytes), 0);
+        assert_true(address_is_loopback(&address));
+    }
+    for (size_t i = 0; i < ps_array_count(others); i++) {
+        assert_int_equal(address_parse(others[i], &address, &bytes), 0);
+        assert_false(address_is_loopback(&address));
+        assert_int_equal(address_port(&address), 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hosts_and_ports_are_taken_and_formatted),
         cmocka_unit_test(what_is_no_address_is_refused),
+        cmocka_unit_test(loopback_addresses_are_told_from_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
