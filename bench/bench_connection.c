@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "bench_internal.h"
+#include "net/address.h"
 #include "net/mqtt_encode.h"
 
 enum { SUBSCRIBE_PACKET_ID = 1, FILTER_BYTES_MAX = BENCH_TEXT_BYTES_MAX + 16 };
@@ -41,6 +42,20 @@ static void leave(struct bench_run *run, uint32_t index)
     connection->state = BENCH_GONE;
 }
 
+/* Of the first only: when one fails, as a rule all do. */
+static void fail_connect(struct bench_run *run, uint32_t index, int status)
+{
+    if (run->counters.connect_failures++ == 0) {
+        struct sockaddr_storage address;
+        socklen_t address_bytes = 0;
+        char text[ADDRESS_TEXT_BYTES];
+        bench_options_address(run->options, index, &address, &address_bytes);
+        address_format(&address, text);
+        fprintf(stderr, "penstock-bench: connect to %s: %s\n", text, strerror(-status));
+    }
+    leave(run, index);
+}
+
 /* Sockets are numbered by the ring: events find their connection by slot. */
 static bool note_slot(struct bench_run *run, uint32_t slot, uint32_t index)
 {
@@ -72,8 +87,7 @@ static bool open_one(struct bench_run *run, uint32_t index)
         status = -ENOMEM;
     }
     if (status < 0) {
-        run->counters.connect_failures++;
-        leave(run, index);
+        fail_connect(run, index, status);
         return true;
     }
     connection->state = BENCH_CONNECTING;
@@ -126,9 +140,8 @@ void bench_connection_on_connected(struct bench_run *run, uint32_t index, int32_
     if (connection->state != BENCH_CONNECTING)
         return;
     if (result < 0) {
-        run->counters.connect_failures++;
         run->by_slot[connection->socket.slot] = 0;
-        leave(run, index);
+        fail_connect(run, index, result);
         return;
     }
     connection->state = BENCH_GREETING;

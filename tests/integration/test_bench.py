@@ -96,10 +96,13 @@ def idle_connections_stay_and_are_answered(gateway):
 @behaviour()
 def a_server_that_is_not_there_is_a_failure(gateway):
     words = bench_words(gateway, "conn", "--seconds", "0.1", "--quiet", "--connections", "3", "--host", "127.0.0.2")
-    answer = subprocess.run(words, stdout=subprocess.PIPE, timeout=RUN_SECONDS_MAX, text=True, check=False)
+    answer = subprocess.run(words, capture_output=True, timeout=RUN_SECONDS_MAX, text=True, check=False)
     result = json.loads(answer.stdout)
     assert answer.returncode == 1 and not result["is_good"], answer
     assert result["connect_failures"] == 3 and result["up"] == 0, result
+    # Why is told of the first only.
+    pattern = r"penstock-bench: connect to 127\.0\.0\.2:\d+: Connection refused\n"
+    assert re.fullmatch(pattern, answer.stderr), answer.stderr
 
 
 class Subscriber:
