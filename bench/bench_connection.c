@@ -119,7 +119,7 @@ static void greet(struct bench_run *run, uint32_t index)
     const char *password = options->password;
     const struct mqtt_connect connect = {
         .level = MQTT_3_1_1,
-        .is_clean = true,
+        .is_clean = !options->is_durable,
         .keepalive_seconds = (uint16_t)options->keepalive_seconds,
         .client_id = {(const unsigned char *)id, (uint32_t)id_bytes},
         .has_user_name = user_name != NULL,

@@ -52,6 +52,8 @@ const char bench_usage[] =
     "  --topic PREFIX (bench)   topics are PREFIX/0, PREFIX/1 ...\n"
     "  --id PREFIX              ClientIds are PREFIX-0 ...; default bench-PID\n"
     "  --keepalive S (60)       --connect-rate R (unlimited)   --connecting N (256)\n"
+    "  --durable                sessions that stay (clean session 0); without --id the ClientIds\n"
+    "                           are bench-0 ..., so that the next run finds them again\n"
     "  --subscribe              conn: a subscription of its own for each connection\n"
     "  --cpu C                  run on this core\n"
     "  --server-pid PID         report that process's CPU time and memory too\n"
@@ -95,6 +97,7 @@ static const struct option {
     {"keepalive", KIND_COUNT, AT(keepalive_seconds), 0, 65535},
     {"connect-rate", KIND_COUNT, AT(connect_rate), 1, 10000000},
     {"connecting", KIND_COUNT, AT(connecting_max), 1, 65536},
+    {"durable", KIND_FLAG, AT(is_durable), 0, 0},
     {"subscribe", KIND_FLAG, AT(has_subscription), 0, 0},
     {"cpu", KIND_COUNT, AT(cpu), 0, 1023},
     {"server-pid", KIND_COUNT, AT(server_pid), 1, UINT32_MAX},
@@ -236,6 +239,8 @@ static int complete(struct bench_options *options, char *error, size_t error_byt
         snprintf(error, error_bytes, "--password needs --username");
         return -EINVAL;
     }
+    if (options->is_durable && options->id == NULL)
+        options->id = "bench";
     struct sockaddr_storage address;
     socklen_t address_bytes;
     if (options->addresses == 0) {

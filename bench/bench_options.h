@@ -34,7 +34,7 @@ struct bench_options {
     enum bench_mode mode;
     const char *host;
     const char *topic;
-    const char *id; /* NULL: bench-PID */
+    const char *id; /* NULL: bench-PID; of durable sessions never */
     const char *user_name;
     const char *password;
     uint64_t port;
@@ -55,6 +55,7 @@ struct bench_options {
     uint64_t server_pid; /* 0: unknown */
     uint64_t cpu;        /* BENCH_CPU_ANY: not pinned */
     bool has_subscription;
+    bool is_durable; /* CONNECT with clean session 0 */
     bool is_json;
     bool is_quiet;
     bool may_lose;

@@ -43,6 +43,14 @@ def pairs_lose_nothing(gateway):
 
 
 @behaviour()
+def durable_sessions_lose_nothing_and_are_there_after_the_run(gateway):
+    # The second run resumes the sessions of the first.
+    for _ in range(2):
+        assert_clean(run(gateway, "pairs", "--connections", "10", "--window", "50", "--qos", "2", "--durable"))
+    assert gateway.socket().connect(gateway.name("pairs") + "-0", clean=False).session_present
+
+
+@behaviour()
 def fanout_reaches_everyone(gateway):
     for qos in "012":
         result = run(gateway, "fanout", "--connections", "30", "--window", "10", "--qos", qos)

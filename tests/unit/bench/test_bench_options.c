@@ -124,6 +124,17 @@ static void words_that_mean_nothing_are_refused(void **state)
     assert_refused("conn --host ::1 --addresses 2", "only IPv4");
 }
 
+static void durable_sessions_are_found_again(void **state)
+{
+    (void)state;
+    assert_false(parsed("pairs").is_durable);
+    assert_null(parsed("pairs").id);
+    assert_true(parsed("pairs --durable").is_durable);
+    assert_string_equal(parsed("pairs --durable").id, "bench");
+    assert_string_equal(parsed("pairs --durable --id desk").id, "desk");
+    assert_refused("pairs --durable=1", "--durable takes no value");
+}
+
 static void help_needs_no_mode(void **state)
 {
     (void)state;
@@ -187,6 +198,7 @@ int main(void)
         cmocka_unit_test(values_come_as_a_word_or_behind_a_sign),
         cmocka_unit_test(what_is_not_a_number_in_range_is_refused),
         cmocka_unit_test(words_that_mean_nothing_are_refused),
+        cmocka_unit_test(durable_sessions_are_found_again),
         cmocka_unit_test(help_needs_no_mode),
         cmocka_unit_test(modes_open_their_sockets),
         cmocka_unit_test(loopback_connections_are_spread_over_addresses),
