@@ -170,6 +170,9 @@ class TuneHost(unittest.TestCase):
         self.assertIn("\nLimitMEMLOCK=infinity\n", printed)
         self.assertIn("\nTasksMax=146\n", printed)
         self.assertIn("\nCPUAffinity=0-1\n", printed)
+        # The unit that this adds to is only shown.
+        self.assertIn("\n#   ExecStart=/usr/local/bin/penstock --config /etc/penstock.conf\n", printed)
+        self.assertIn("\n#   ExecReload=/bin/kill -HUP $MAINPID\n", printed)
 
     def test_a_wrong_command_line_is_one_line_and_status_2(self):
         for arguments in (["--connections", "0"], ["--connections", "many"], ["--connections", "100000001"],
