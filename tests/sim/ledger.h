@@ -1,6 +1,7 @@
 /*
- * The ledgers of DESIGN.md, "Conservation is checked", over the counters of a hub. Units are
- * deliveries (record x session), counted after matching, and publishes.
+ * The ledgers: whatever comes in is counted again where it ends, so that nothing goes without a
+ * reason. They are over the counters of a hub; units are deliveries (record x session), counted
+ * after matching, and publishes.
  *
  *   at the end of any turn of a shard:
  *     matched = queued + turned late + dropped{pending, overload}
