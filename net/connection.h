@@ -20,6 +20,8 @@ struct net;
 struct receive_buffer;
 struct send_queue;
 
+enum { CONNECTION_PEER_BYTES = 48 };
+
 enum connection_state {
     CONNECTION_FREE,     /* the slot has no socket */
     CONNECTION_ACCEPTED, /* waits for CONNECT */
@@ -95,6 +97,10 @@ void connection_notify_drained(struct net *net, struct connection *connection);
  * nothing. */
 void connection_close(struct net *net, struct connection *connection,
                       enum connection_close_reason reason);
+
+/* The peer's address as text, for a line of the log. */
+void connection_format_peer(const struct net *net, const struct connection *connection,
+                            char out_text[CONNECTION_PEER_BYTES]);
 
 /* True when the peer's address is a loopback one. */
 bool connection_is_loopback(const struct net *net, const struct connection *connection);

@@ -4,10 +4,13 @@
  */
 #include "net/net.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 
 #include "core/base.h"
 #include "core/heap.h"
+#include "core/log.h"
 #include "net/address.h"
 #include "net/mqtt_encode.h"
 #include "net_internal.h"
@@ -102,6 +105,7 @@ int net_create(const struct net_options *options, struct net **out_net)
     if (net == NULL)
         return -ENOMEM;
     net->shard = options->shard;
+    net->log = options->log;
     net->heap = options->heap;
     net->ring = options->shard->ring;
     net->rings = options->rings;
@@ -281,6 +285,7 @@ static void on_accepted(struct net *net, const struct ring_event *event)
         net->counters.accepts_over_source++;
         connection->flags |= CONNECTION_DISCARD;
         connection->close_reason = CONNECTION_CLOSED_LIMIT;
+        net_log_close(net, connection, "too_many_of_its_source");
         net_finish(net, connection, false);
         return;
     }
@@ -444,6 +449,20 @@ static void fire_open(struct net *net, struct connection *connection)
         timer_wheel_add(&net->wheel, connection->slot, deadline + 1);
 }
 
+/* At a shutdown linger_ms counts from when the peer last took something: whoever has called for it
+ * bounds the whole, and sooner is not asked for. True: the timer runs again. */
+static bool may_drain_on(struct net *net, struct connection *connection)
+{
+    if (!net->is_shut_down || connection->send == NULL)
+        return false;
+    uint32_t deadline =
+        connection->send->progress_tick + net->limits->linger_ms / SHARD_TICK_MS + 1;
+    if ((int32_t)(deadline - net->shard->tick) <= 0)
+        return false;
+    timer_wheel_add(&net->wheel, connection->slot, deadline);
+    return true;
+}
+
 static void on_timer(void *context, uint32_t slot)
 {
     struct net *net = context;
@@ -462,6 +481,8 @@ static void on_timer(void *context, uint32_t slot)
         fire_open(net, connection);
         return;
     case CONNECTION_CLOSING:
+        if (may_drain_on(net, connection))
+            return;
         connection->flags |= CONNECTION_DISCARD;
         net_make_dirty(net, connection);
         return;
@@ -530,6 +551,35 @@ void net_resume(struct net *net, struct connection *connection)
     net_make_ready(net, connection);
 }
 
+/* What is logged where it ends here; NULL: nothing has gone wrong, or who decided tells more. */
+static const char *const close_reason_names[CONNECTION_CLOSE_REASONS] = {
+    [CONNECTION_CLOSED_KEEPALIVE] = "keepalive",
+    [CONNECTION_CLOSED_CONNECT_TIMEOUT] = "connect_timeout",
+    [CONNECTION_CLOSED_PROTOCOL] = "protocol",
+    [CONNECTION_CLOSED_TAKEN_OVER] = "taken_over",
+    [CONNECTION_CLOSED_LIMIT] = "limit",
+    [CONNECTION_CLOSED_OVERLOAD] = "overload",
+    [CONNECTION_CLOSED_MEMORY] = "memory",
+    [CONNECTION_CLOSED_MOVE_FAILED] = "move_failed",
+};
+
+void connection_format_peer(const struct net *net, const struct connection *connection,
+                            char out_text[CONNECTION_PEER_BYTES])
+{
+    const struct connection_peer *peer = net_peer_at(net, connection->slot);
+    if (inet_ntop(peer->family, peer->address, out_text, CONNECTION_PEER_BYTES) == NULL)
+        snprintf(out_text, CONNECTION_PEER_BYTES, "unknown");
+}
+
+void net_log_close(const struct net *net, const struct connection *connection, const char *reason)
+{
+    if (reason == NULL || net->log == NULL || !log_is_enabled(net->log, LOG_DEBUG))
+        return;
+    char peer[CONNECTION_PEER_BYTES];
+    connection_format_peer(net, connection, peer);
+    log_write(net->log, LOG_DEBUG, "connection_closed", "reason=%s peer=%s", reason, peer);
+}
+
 void connection_close(struct net *net, struct connection *connection,
                       enum connection_close_reason reason)
 {
@@ -538,6 +588,7 @@ void connection_close(struct net *net, struct connection *connection,
         return;
     connection->state = CONNECTION_CLOSING;
     connection->close_reason = (uint8_t)reason;
+    net_log_close(net, connection, close_reason_names[reason]);
     if (reason == CONNECTION_CLOSED_PEER || reason == CONNECTION_CLOSED_MEMORY)
         connection->flags |= CONNECTION_DISCARD;
     net_receive_buffer_release(net, connection);

@@ -78,7 +78,8 @@ struct net_limits {
     uint32_t input_bytes_per_turn_max;
     uint32_t keepalive_seconds_max; /* a client that asks for more, or for none, gets this; 0: no
                                        limit */
-    uint32_t linger_ms;             /* for the last bytes of a connection that is being closed */
+    uint32_t linger_ms;             /* for the last bytes of a connection that is being closed; at a
+                                     * shutdown since its peer last took some */
     uint32_t topic_bytes_max;
     uint32_t topic_levels_max;
     uint32_t backlog;                        /* of listening sockets */
@@ -129,6 +130,7 @@ struct net_counters {
 
 struct net_options {
     struct shard *shard;
+    struct log *log; /* NULL: nothing is logged */
     struct heap *heap;
     struct ring *const *rings; /* of all shards, for moves */
     const struct net_limits *limits;
@@ -157,7 +159,8 @@ int net_listen(struct net *net, struct sockaddr_storage *address, socklen_t addr
 /* Ends accepting; the connections stay. */
 void net_listen_stop(struct net *net);
 
-/* Closes every connection (reason SHUTDOWN) with at most linger_ms for what is unsent. */
+/* Closes every connection (reason SHUTDOWN). What is unsent goes out as long as its peer takes some
+ * of it every linger_ms; the caller bounds the whole. */
 void net_shutdown(struct net *net);
 
 /* Passes a connection whose CONNECT is being handled (from on_connect only; the verdict is

@@ -73,6 +73,7 @@ struct net_listener {
 
 struct net {
     struct shard *shard;
+    struct log *log;
     struct heap *heap;
     struct ring *ring;
     struct ring *const *rings;
@@ -128,6 +129,9 @@ struct connection *net_take(struct net *net, struct connection_list *list, uint1
 /* Ends the record of a connection: its memory goes, on_close is called if it has an owner. The
  * socket is closed unless it was moved. */
 void net_finish(struct net *net, struct connection *connection, bool is_moved);
+
+/* A debug line, unless `reason` is NULL: a peer's mistake, or a limit that it met. */
+void net_log_close(const struct net *net, const struct connection *connection, const char *reason);
 
 /* Hands a MOVING connection, with the bytes in its receive memory, to its target. */
 void net_start_move(struct net *net, struct connection *connection);

@@ -67,6 +67,7 @@ static enum net_verdict refuse(struct net *net, struct connection *connection,
                                enum mqtt_reason reason, const struct mqtt_packet *packet)
 {
     net->counters.malformed[reason]++;
+    net_log_close(net, connection, mqtt_reason_name(reason));
     if (reason == MQTT_BAD_PROTOCOL_LEVEL && connection->state == CONNECTION_ACCEPTED)
         refuse_level(net, connection, packet->connect.level);
     else

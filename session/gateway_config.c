@@ -50,7 +50,9 @@ const struct config_key gateway_config_keys[] = {
      "longest keepalive; a client that asks for more or for none gets this; 0: as the client says",
      AT(keepalive_seconds_max)},
     {"connection.linger", CONFIG_DURATION, "1s", 0, 60000, NULL, NULL, true,
-     "time for the last bytes of a connection that is being closed", AT(linger_ms)},
+     "time for the last bytes of a connection that is being closed; at the gateway's end, without "
+     "taking any",
+     AT(linger_ms)},
     {"connection.per_source_max", CONFIG_INTEGER, "50000", 0, 100000000, "connections", NULL, true,
      "connections from one source address or prefix, what is above is closed at once; 0: any "
      "number",

@@ -446,6 +446,7 @@ static int create_net(struct hub *hub, const struct hub_options *options)
     };
     const struct net_options net_options = {
         .shard = options->shard,
+        .log = options->log,
         .heap = options->heap,
         .rings = options->rings,
         .limits = options->net_limits,

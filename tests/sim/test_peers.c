@@ -571,11 +571,69 @@ static void a_takeover_in_want_of_memory_leaves_the_session_usable(void **state)
     }
 }
 
+/* A peer that has subscribed to t and said far more there than a socket's buffer holds. It reads
+ * nothing yet. Result: bytes that it is to be sent. */
+static uint32_t flood_peer(struct fixture *f, struct sim_peer *peer)
+{
+    enum { MESSAGES = 40, BYTES = 10003 };
+    static const unsigned char subscribe[] = {0x82, 6, 0, 1, 0, 1, 't', 0};
+    static const unsigned char suback[] = {0x90, 3, 0, 1, 0};
+    static unsigned char publish[3 + BYTES] = {0x30, 0x93, 0x4e, 0, 1, 't'};
+    say(f, peer, subscribe, sizeof(subscribe));
+    wait_ms(f, 10);
+    hear(peer, suback, sizeof(suback));
+    for (uint32_t i = 0; i < MESSAGES; i++)
+        say_all(f, peer, publish, sizeof(publish));
+    return MESSAGES * sizeof(publish);
+}
+
+static uint32_t hear_what_is_there(struct sim_peer *peer)
+{
+    static unsigned char heard[65536];
+    uint32_t count = 0;
+    int32_t got = 0;
+    for (; (got = sim_client_receive(peer, heard, sizeof(heard))) > 0;)
+        count += (uint32_t)got;
+    return count;
+}
+
+static void at_a_shutdown_a_peer_that_goes_on_taking_gets_everything(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_peer(f);
+    uint32_t due = flood_peer(f, peer);
+    net_shutdown(f->gateway.hubs[0]->net);
+    uint32_t heard = 0;
+    for (uint32_t i = 0; i < 8; i++) { /* linger is one second, and this takes six */
+        heard += hear_what_is_there(peer);
+        assert_true(i > 2 || heard < due);
+        wait_ms(f, 750);
+    }
+    assert_int_equal(heard, due);
+    assert_int_equal(net_counters(f->gateway.hubs[0]->net)->connections, 0);
+    sim_client_close(peer);
+}
+
+static void at_a_shutdown_a_peer_that_takes_nothing_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_peer(f);
+    flood_peer(f, peer);
+    net_shutdown(f->gateway.hubs[0]->net);
+    wait_ms(f, 900);
+    assert_int_equal(net_counters(f->gateway.hubs[0]->net)->connections, 1);
+    wait_ms(f, 300);
+    assert_int_equal(net_counters(f->gateway.hubs[0]->net)->connections, 0);
+    sim_client_close(peer);
+}
+
 #define peer_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        peer_test(at_a_shutdown_a_peer_that_goes_on_taking_gets_everything),
+        peer_test(at_a_shutdown_a_peer_that_takes_nothing_is_not_waited_for),
         peer_test(a_publisher_that_is_left_unread_does_not_expire),
         peer_test(a_shard_that_is_late_without_memory_reads_when_there_is_some),
         peer_test(a_message_is_delivered_without_memory_for_its_many_filters),
