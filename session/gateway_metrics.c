@@ -140,6 +140,8 @@ static const struct metric table[] = {
     COUNTER("penstock_wills_total", "wills published", NULL, hub.wills),
     COUNTER("penstock_rejected_total", "publishes not accepted", "reason=\"topic\"",
             hub.rejected[HUB_REJECT_TOPIC]),
+    COUNTER("penstock_rejected_total", "", "reason=\"too_large\"",
+            hub.rejected[HUB_REJECT_TOO_LARGE]),
     COUNTER("penstock_rejected_total", "", "reason=\"sys\"", hub.rejected[HUB_REJECT_SYS]),
     COUNTER("penstock_rejected_total", "", "reason=\"broker\"", hub.rejected[HUB_REJECT_BROKER]),
     COUNTER("penstock_rejected_total", "", "reason=\"unreleased\"",

@@ -22,6 +22,7 @@ enum hub_drop {
 
 enum hub_reject {
     HUB_REJECT_TOPIC,      /* longer or deeper than allowed */
+    HUB_REJECT_TOO_LARGE,  /* larger than the broker's largest record */
     HUB_REJECT_SYS,        /* $SYS is the gateway's own */
     HUB_REJECT_BROKER,     /* refused by the broker */
     HUB_REJECT_UNRELEASED, /* too many QoS 2 packet ids wait for PUBREL */

@@ -115,15 +115,19 @@ static bool is_rejected(struct hub *hub, const struct mqtt_publish *publish)
     return false;
 }
 
-static bool exceeds_limits(struct hub *hub, const struct mqtt_publish *publish)
+static bool is_topic_beyond_limits(struct hub *hub, const struct mqtt_publish *publish)
 {
     /* A short topic cannot have too many levels: most need not be counted. */
     bool may_be_deep = publish->topic.count >= hub->limits->topic_levels_max;
     return publish->topic.count > hub->limits->topic_bytes_max ||
            (may_be_deep && mqtt_topic_levels(publish->topic.bytes, publish->topic.count) >
-                               hub->limits->topic_levels_max) ||
-           (uint64_t)publish->topic.count + publish->payload.count >
-               broker_record_bytes_max(hub->broker);
+                               hub->limits->topic_levels_max);
+}
+
+static bool is_record_too_large(struct hub *hub, const struct mqtt_publish *publish)
+{
+    return (uint64_t)publish->topic.count + publish->payload.count >
+           broker_record_bytes_max(hub->broker);
 }
 
 static struct record *make_record(struct hub *hub, const struct mqtt_publish *publish)
@@ -346,9 +350,10 @@ out_of_memory:
 enum net_verdict inbound_publish(struct hub *hub, struct session *session,
                                  const struct mqtt_publish *publish)
 {
-    if (exceeds_limits(hub, publish)) {
+    bool is_bad_topic = is_topic_beyond_limits(hub, publish);
+    if (is_bad_topic || is_record_too_large(hub, publish)) {
         hub->counters.accepted[publish->qos]++;
-        hub->counters.rejected[HUB_REJECT_TOPIC]++;
+        hub->counters.rejected[is_bad_topic ? HUB_REJECT_TOPIC : HUB_REJECT_TOO_LARGE]++;
         connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
         return NET_CLOSE;
     }

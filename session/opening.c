@@ -9,6 +9,7 @@
 #include "core/base.h"
 #include "core/hash.h"
 #include "core/heap.h"
+#include "core/log.h"
 #include "net/mqtt_encode.h"
 #include "net/mqtt_topic.h"
 #include "session/authorizer.h"
@@ -35,11 +36,31 @@ struct opening {
     bool is_session_present;
 };
 
+static void log_refusal(const struct hub *hub, const struct connection *connection,
+                        const struct mqtt_bytes *client_id, enum hub_refusal reason)
+{
+    static const char *const names[HUB_REFUSALS] = {
+        [HUB_REFUSED_CLIENT_ID] = "client_id",     [HUB_REFUSED_UNAVAILABLE] = "unavailable",
+        [HUB_REFUSED_CONNECTIONS] = "connections", [HUB_REFUSED_OVERLOAD] = "overload",
+        [HUB_REFUSED_CREDENTIALS] = "credentials", [HUB_REFUSED_NOT_AUTHORIZED] = "not_authorized",
+    };
+    if (hub->log == NULL || !log_is_enabled(hub->log, LOG_DEBUG))
+        return;
+    char peer[CONNECTION_PEER_BYTES];
+    char quoted[160];
+    connection_format_peer(hub->net, connection, peer);
+    log_write(hub->log, LOG_DEBUG, "connect_refused", "reason=%s peer=%s client_id=%s",
+              names[reason], peer,
+              log_quote(quoted, sizeof(quoted), client_id->bytes, client_id->count));
+}
+
 /* Answers CONNECT with a code other than 0. */
-static void refuse_for(struct hub *hub, struct connection *connection, enum mqtt_connack_code code,
+static void refuse_for(struct hub *hub, struct connection *connection,
+                       const struct mqtt_bytes *client_id, enum mqtt_connack_code code,
                        enum hub_refusal reason)
 {
     hub->counters.connects_refused[reason]++;
+    log_refusal(hub, connection, client_id, reason);
     const struct mqtt_connack connack = {.code = (uint8_t)code};
     enum mqtt_level level = connection->level;
     unsigned char *out = connection_reserve(hub->net, connection,
@@ -51,7 +72,8 @@ static void refuse_for(struct hub *hub, struct connection *connection, enum mqtt
     connection_close(hub->net, connection, CONNECTION_CLOSED_REFUSED);
 }
 
-static void refuse(struct hub *hub, struct connection *connection, enum mqtt_connack_code code)
+static void refuse(struct hub *hub, struct connection *connection,
+                   const struct mqtt_bytes *client_id, enum mqtt_connack_code code)
 {
     enum hub_refusal reason = HUB_REFUSED_UNAVAILABLE;
     if (code == MQTT_CONNACK_BAD_CLIENT_ID)
@@ -60,7 +82,7 @@ static void refuse(struct hub *hub, struct connection *connection, enum mqtt_con
         reason = HUB_REFUSED_CREDENTIALS;
     else if (code == MQTT_CONNACK_NOT_AUTHORIZED)
         reason = HUB_REFUSED_NOT_AUTHORIZED;
-    refuse_for(hub, connection, code, reason);
+    refuse_for(hub, connection, client_id, code, reason);
 }
 
 static void destroy(struct hub *hub, struct opening *opening)
@@ -111,8 +133,10 @@ static void give_up(struct hub *hub, struct session *session)
 static void refuse_opening(struct hub *hub, struct session *session, enum mqtt_connack_code code)
 {
     struct connection *connection = session->opening->connection;
+    const struct mqtt_bytes client_id = {(const unsigned char *)session->client_id,
+                                         session->client_id_bytes};
     if (connection != NULL)
-        refuse(hub, connection, code);
+        refuse(hub, connection, &client_id, code);
     give_up(hub, session);
 }
 
@@ -136,7 +160,8 @@ static struct session *start_anew(struct hub *hub, struct session *session)
     struct session *fresh = session_create(hub, client_id, bytes);
     if (fresh == NULL) {
         opening->connection->owner = NULL;
-        refuse(hub, opening->connection, MQTT_CONNACK_UNAVAILABLE);
+        const struct mqtt_bytes id = {(const unsigned char *)client_id, bytes};
+        refuse(hub, opening->connection, &id, MQTT_CONNACK_UNAVAILABLE);
         destroy(hub, opening);
         return NULL;
     }
@@ -414,7 +439,7 @@ static void begin(struct hub *hub, struct opening *opening, const struct mqtt_by
         return;
     session = session_create(hub, client_id->bytes, client_id->count);
     if (session == NULL) {
-        refuse(hub, opening->connection, MQTT_CONNACK_UNAVAILABLE);
+        refuse(hub, opening->connection, client_id, MQTT_CONNACK_UNAVAILABLE);
         destroy(hub, opening);
         return;
     }
@@ -446,7 +471,9 @@ static bool is_will_allowed(const struct hub *hub, const struct mqtt_connect *co
     return mqtt_topic_is_valid(topic->bytes, topic->count) &&
            topic->count <= hub->limits->topic_bytes_max &&
            mqtt_topic_levels(topic->bytes, topic->count) <= hub->limits->topic_levels_max &&
-           !(topic->count >= 5 && memcmp(topic->bytes, "$SYS/", 5) == 0);
+           !(topic->count >= 5 && memcmp(topic->bytes, "$SYS/", 5) == 0) &&
+           (uint64_t)topic->count + connect->will_payload.count <=
+               broker_record_bytes_max(hub->broker);
 }
 
 static struct opening *create(struct hub *hub, struct connection *connection,
@@ -480,21 +507,16 @@ static bool check(struct hub *hub, struct connection *connection,
         connect->client_id.count > hub->limits->client_id_bytes_max ||
         (connect->client_id.count == 0 && (!connect->is_clean || connect->level < MQTT_3_1_1));
     if (is_bad_id) { /* [MQTT-3.1.3-8] [MQTT-3.1.3-9] */
-        refuse(hub, connection, MQTT_CONNACK_BAD_CLIENT_ID);
+        refuse(hub, connection, &connect->client_id, MQTT_CONNACK_BAD_CLIENT_ID);
         return false;
     }
     if (connect->has_will && !is_will_allowed(hub, connect)) {
         connection_close(hub->net, connection, CONNECTION_CLOSED_PROTOCOL);
         return false;
     }
-    uint32_t connections =
-        atomic_load_explicit(&hub->net_shared->connections, memory_order_relaxed);
-    if (connections >= hub->net_limits->connections_max) {
-        refuse_for(hub, connection, MQTT_CONNACK_UNAVAILABLE, HUB_REFUSED_CONNECTIONS);
-        return false;
-    }
     if (net_overload(hub->net) >= OVERLOAD_REFUSE_CONNECTS) {
-        refuse_for(hub, connection, MQTT_CONNACK_UNAVAILABLE, HUB_REFUSED_OVERLOAD);
+        refuse_for(hub, connection, &connect->client_id, MQTT_CONNACK_UNAVAILABLE,
+                   HUB_REFUSED_OVERLOAD);
         return false;
     }
     return true;
@@ -590,9 +612,23 @@ static void on_authorized(void *context, enum mqtt_connack_code code)
             go_on(hub, waiting);
         return;
     }
-    refuse(hub, connection, code);
+    const struct mqtt_bytes client_id = {(const unsigned char *)waiting->client_id,
+                                         waiting->client_id_bytes};
+    refuse(hub, connection, &client_id, code);
     destroy(hub, waiting->opening);
     heap_free(hub->heap, waiting);
+}
+
+/* Whether a session may have a connection, asked on its home shard: at the gateway's limit only in
+ * place of the one that it has. */
+static bool may_connect(const struct hub *hub, const struct mqtt_bytes *client_id)
+{
+    uint32_t connections =
+        atomic_load_explicit(&hub->net_shared->connections, memory_order_relaxed);
+    if (connections < hub->net_limits->connections_max)
+        return true;
+    const struct session *session = session_find(hub, client_id->bytes, client_id->count);
+    return session != NULL && session->state == SESSION_ATTACHED;
 }
 
 enum net_verdict opening_connect(struct hub *hub, struct connection *connection,
@@ -612,13 +648,17 @@ enum net_verdict opening_connect(struct hub *hub, struct connection *connection,
         net_move(hub->net, connection, home);
         return NET_RETRY;
     }
+    if (!may_connect(hub, &client_id)) {
+        refuse_for(hub, connection, &client_id, MQTT_CONNACK_UNAVAILABLE, HUB_REFUSED_CONNECTIONS);
+        return NET_CLOSE;
+    }
     struct opening *opening = create(hub, connection, connect, &client_id);
     struct opening_wait *waiting =
         opening == NULL ? NULL : heap_alloc(hub->heap, sizeof(*waiting) + client_id.count);
     if (waiting == NULL) {
         if (opening != NULL)
             destroy(hub, opening);
-        refuse(hub, connection, MQTT_CONNACK_UNAVAILABLE);
+        refuse(hub, connection, &client_id, MQTT_CONNACK_UNAVAILABLE);
         return NET_CLOSE;
     }
     *waiting = (struct opening_wait){

@@ -41,6 +41,54 @@ def connections_beyond_the_gateways_number_are_refused_with_code_3(gateway):
     gateway.client("after")
 
 
+@behaviour(settings=("connection.count_max=2", "session.takeovers_max=0"))
+def at_the_gateways_number_a_session_may_still_be_taken_over(gateway):
+    older = [gateway.client(f"c{i}") for i in range(2)]
+    for i in range(2):
+        gateway.client(f"c{i}").ping()
+        older[i].expect_silent_close()
+    gateway.socket().connect(gateway.name("over"), expect_code=3)
+    counted(gateway, 1, "penstock_connects_refused_total", reason="connections")
+
+
+@behaviour(settings=("broker.memory_bytes=1M",))
+def a_message_above_the_brokers_largest_record_closes_that_connection_only(gateway):
+    other = gateway.client("other")
+    for qos in (0, 1):
+        client = gateway.client()
+        client.send(publish(gateway.topic(), b"x" * 500000, qos, packet_id=qos))
+        client.expect_silent_close()
+    counted(gateway, 2, "penstock_rejected_total", reason="too_large")
+    assert gateway.daemon.metric("penstock_rejected_total", reason="topic") == 0
+    other.ping()
+
+
+@behaviour()
+def a_will_above_the_brokers_largest_record_is_refused_with_its_connect(gateway):
+    # The records of many shards share the memory, so that they are smaller than a will may be.
+    with Running("--listen", "127.0.0.1:0", "--shards", "16", "--set", "broker.memory_bytes=1M") as running:
+        port = int(running.wait_for(r"event=ready listen=127\.0\.0\.1:(\d+)")[1])
+        Client(port).connect("small", will=("w", b"x" * 1000, 0, False))
+        client = Client(port)
+        client.send(connect("large", will=("w", b"x" * 65000, 0, False)))
+        client.expect_silent_close()
+
+
+@behaviour(settings=("log.level=debug", "connection.connect_timeout=300ms", "topic.levels_max=5"))
+def a_peers_mistake_is_a_debug_line(gateway):
+    gateway.socket().connect("x" * 300, user="u", password="secret", expect_code=2)
+    gateway.daemon.wait_for_line('level=debug event=connect_refused reason=client_id peer=127.0.0.1 client_id="xxx')
+    gateway.client("bad").send(packet(15))
+    gateway.daemon.wait_for_line("level=debug event=connection_closed reason=type peer=127.0.0.1")
+    gateway.client("deep").send(publish("1/2/3/4/5/6", b"x"))
+    gateway.daemon.wait_for_line("level=debug event=connection_closed reason=limit peer=127.0.0.1")
+    gateway.socket()
+    gateway.daemon.wait_for_line("level=debug event=connection_closed reason=connect_timeout peer=127.0.0.1")
+    gateway.client("good").disconnect()
+    lines = [line for line in gateway.daemon.log().splitlines() if "level=debug" in line]
+    assert len(lines) == 4 and "secret" not in gateway.daemon.log(), lines
+
+
 @behaviour(settings=SOURCES)
 def connections_beyond_a_sources_number_are_closed_and_others_are_not(gateway):
     first = [served_from("127.0.0.1", gateway.port) for _ in range(3)]
