@@ -79,7 +79,7 @@ def a_peers_mistake_is_a_debug_line(gateway):
     gateway.socket().connect("x" * 300, user="u", password="secret", expect_code=2)
     gateway.daemon.wait_for_line('level=debug event=connect_refused reason=client_id peer=127.0.0.1 client_id="xxx')
     gateway.client("bad").send(packet(15))
-    gateway.daemon.wait_for_line("level=debug event=connection_closed reason=type peer=127.0.0.1")
+    gateway.daemon.wait_for_line("level=debug event=connection_closed reason=bad_type peer=127.0.0.1")
     gateway.client("deep").send(publish("1/2/3/4/5/6", b"x"))
     gateway.daemon.wait_for_line("level=debug event=connection_closed reason=limit peer=127.0.0.1")
     gateway.socket()
