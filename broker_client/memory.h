@@ -41,6 +41,9 @@ struct memory_store;
 int memory_store_create(const struct memory_store_config *config, struct heap *heap,
                         struct memory_store **out_store);
 
+/* The largest record of a store with this memory and these shards, other values being 0. */
+uint32_t memory_store_record_bytes_max(uint64_t memory_bytes, uint16_t shard_count);
+
 /* Every handle must be gone. */
 void memory_store_destroy(struct memory_store *store);
 

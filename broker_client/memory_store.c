@@ -25,6 +25,19 @@ static uint64_t default_u64(uint64_t value, uint64_t otherwise)
     return value != 0 ? value : otherwise;
 }
 
+/* A shard's share of what keys never take holds a largest record, and all shares hold four. */
+static uint32_t share_record(uint64_t log_bytes, uint16_t shard_count)
+{
+    uint64_t record_bytes = log_bytes / ps_max_u64(4, shard_count);
+    record_bytes = ps_min_u64(record_bytes, RECORD_PAYLOAD_BYTES_MAX);
+    return (uint32_t)ps_max_u64(record_bytes, RECORD_BYTES_MIN);
+}
+
+uint32_t memory_store_record_bytes_max(uint64_t memory_bytes, uint16_t shard_count)
+{
+    return share_record(memory_bytes - memory_bytes / 2, shard_count);
+}
+
 /* Fills in what is 0. Result: false when something is outside its range. */
 static bool complete_config(struct memory_store_config *config)
 {
@@ -35,11 +48,7 @@ static bool complete_config(struct memory_store_config *config)
     config->key_bytes_max = default_u64(config->key_bytes_max, memory_bytes / 2);
     if (config->key_bytes_max >= memory_bytes)
         return false;
-    /* A shard's share of what keys never take holds a largest record, and all shares hold four. */
-    uint64_t record_bytes =
-        (memory_bytes - config->key_bytes_max) / ps_max_u64(4, config->shard_count);
-    record_bytes = ps_min_u64(record_bytes, RECORD_PAYLOAD_BYTES_MAX);
-    record_bytes = ps_max_u64(record_bytes, RECORD_BYTES_MIN);
+    uint32_t record_bytes = share_record(memory_bytes - config->key_bytes_max, config->shard_count);
     uint64_t window_ids = memory_bytes / 16 / config->partition_count /
                           (sizeof(struct memory_window_id) + sizeof(uint32_t));
     window_ids = ps_max_u64(ps_min_u64(window_ids, 8192), 64);

@@ -20,7 +20,6 @@
 #include "core/heap.h"
 #include "core/helper_thread.h"
 #include "core/log.h"
-#include "core/system_memory.h"
 #include "core/text.h"
 #include "core/topology.h"
 #include "net/address.h"
@@ -37,7 +36,6 @@
 #include "session/sys_topics.h"
 
 enum {
-    MAILBOX_ENTRIES_MAX = 32768,
     MAILBOX_RESERVED_MAX = 16384,
     MAILBOX_BYTES_MAX = 32 << 20,
     DESCRIPTORS_MARGIN = 128, /* for listeners, files and the library's own */
@@ -110,6 +108,14 @@ struct gateway {
     _Atomic uint32_t limits_version;
 };
 
+uint32_t gateway_record_bytes_max(const struct gateway_config *config)
+{
+    struct topology topology;
+    topology_read(&topology);
+    return memory_store_record_bytes_max(config->broker_memory_bytes,
+                                         (uint16_t)gateway_config_shards(config, &topology));
+}
+
 static uint64_t random_word(void)
 {
     uint64_t word = 0;
@@ -165,7 +171,10 @@ static int create_shard(struct gateway *gateway, uint32_t index, char *error)
     int status = ring_create(&ring, &gateway->rings[index], error, GATEWAY_ERROR_BYTES);
     if (status < 0)
         return status;
-    snprintf(error, GATEWAY_ERROR_BYTES, "out of memory");
+    snprintf(error, GATEWAY_ERROR_BYTES,
+             "memory.bytes_max: %" PRIi64 " bytes do not suffice to start %u shards; remedy: more, "
+             "fewer shards, or a smaller session.recent_bytes_max",
+             gateway->budget.bytes_max, gateway->shard_count);
     own->net_limits = gateway->net_limits;
     own->hub_limits = gateway->hub_limits;
     own->common = gateway->common;
@@ -300,14 +309,10 @@ static int load_passwords(struct gateway *gateway, const struct gateway_config *
 static int create_shared(struct gateway *gateway, char *error)
 {
     const struct gateway_config *config = gateway->config;
-    gateway->budget.bytes_max = (int64_t)config->memory_bytes_max;
-    if (gateway->budget.bytes_max == 0)
-        gateway->budget.bytes_max = (int64_t)(system_memory_bytes() / 4 * 3);
+    gateway->budget.bytes_max = (int64_t)gateway_config_memory_max(config);
     heap_init(&gateway->helper_heap, &gateway->budget);
     topology_read(&gateway->topology);
-    gateway->shard_count =
-        config->shards == 0 ? gateway->topology.core_count : (uint32_t)config->shards;
-    gateway->shard_count = ps_min_u32(gateway->shard_count, SHARD_COUNT_MAX);
+    gateway->shard_count = gateway_config_shards(config, &gateway->topology);
     gateway_config_net_limits(config, gateway->shard_count, &gateway->net_limits);
     gateway_config_hub_limits(config, &gateway->hub_limits);
     uint32_t count = gateway->shard_count;
@@ -370,7 +375,7 @@ static void describe_common(struct gateway *gateway)
         .rings = gateway->rings,
         .peers = gateway->peers,
         .sockets_max = (uint32_t)gateway->config->connections_max + 1024,
-        .mailbox_entries_max = MAILBOX_ENTRIES_MAX,
+        .mailbox_entries_max = GATEWAY_MAILBOX_ENTRIES_MAX,
         .mailbox_reserved_max = MAILBOX_RESERVED_MAX,
         .mailbox_bytes_max = MAILBOX_BYTES_MAX,
     };

@@ -9,13 +9,18 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct config;
 struct gateway;
+struct gateway_config;
 struct heap;
 struct log;
 
 enum { GATEWAY_ERROR_BYTES = 512, GATEWAY_DRAIN_MS_MAX = 5000 };
+
+/* The largest sum of topic and payload bytes that a record can have with this configuration. */
+uint32_t gateway_record_bytes_max(const struct gateway_config *config);
 
 /* Makes everything, listens, and starts the threads. 0 with *out_gateway, or -errno with one line
  * in `error` that says what cannot be had and how to get it. */

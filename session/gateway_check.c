@@ -3,6 +3,7 @@
  */
 #include "session/gateway_check.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "core/base.h"
 #include "core/config.h"
 #include "core/log.h"
+#include "core/topology.h"
 #include "net/address.h"
 #include "session/gateway.h"
 #include "session/gateway_config.h"
@@ -111,6 +113,24 @@ static int check_data_dir(const struct config *config, char *error)
     return -EINVAL;
 }
 
+static int check_memory(const struct config *config, char *error)
+{
+    const struct gateway_config *values = config_values(config);
+    struct topology topology;
+    topology_read(&topology); /* one core where it cannot be told */
+    uint32_t shards = gateway_config_shards(values, &topology);
+    uint64_t least = gateway_config_memory_min(values, shards);
+    if (gateway_config_memory_max(values) >= least)
+        return 0;
+    char origin[ORIGIN_BYTES];
+    config_origin(config, "memory.bytes_max", origin, sizeof(origin));
+    snprintf(error, GATEWAY_ERROR_BYTES,
+             "%smemory.bytes_max: %" PRIu64 " bytes are too few for %u shards; allowed: at least "
+             "%" PRIu64 "k, and what clients are to have",
+             origin, gateway_config_memory_max(values), shards, (least + 1023) / 1024);
+    return -EINVAL;
+}
+
 static int check_passwords(struct heap *heap, const struct config *config, char *error)
 {
     const struct gateway_config *values = config_values(config);
@@ -134,6 +154,8 @@ int gateway_check(struct heap *heap, const struct config *config, char *error)
         status = check_admin(config, error);
     if (status == 0)
         status = check_data_dir(config, error);
+    if (status == 0)
+        status = check_memory(config, error);
     if (status == 0)
         status = check_passwords(heap, config, error);
     return status;
@@ -190,9 +212,22 @@ static void warn_of_anonymous(const struct gateway_config *values, struct log *l
     }
 }
 
+/* A packet that is read but that no record can hold ends its connection. */
+static void warn_of_large_packets(const struct gateway_config *values, struct log *log)
+{
+    uint32_t largest = gateway_record_bytes_max(values);
+    if (values->packet_bytes_max <= largest)
+        return;
+    log_write(log, LOG_WARNING, "packets_too_large",
+              "packet_bytes_max=%" PRIu64 " record_bytes_max=%u remedy=\"lower "
+              "connection.packet_bytes_max, or raise broker.memory_bytes\"",
+              values->packet_bytes_max, largest);
+}
+
 void gateway_check_warn(const struct config *config, struct log *log)
 {
     const struct gateway_config *values = config_values(config);
     warn_of_data_dir(config, log);
     warn_of_anonymous(values, log);
+    warn_of_large_packets(values, log);
 }

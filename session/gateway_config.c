@@ -4,7 +4,18 @@
 #include "session/gateway_config.h"
 
 #include "core/base.h"
+#include "core/mailbox.h"
 #include "core/shard.h"
+#include "core/system_memory.h"
+#include "core/topology.h"
+#include "session/recent.h"
+
+enum {
+    /* Of a small message: so many entries are needed for such to fill session.recent_bytes_max. */
+    RECENT_ENTRY_BYTES = 128,
+    /* Tables and buffers of a shard that starts: 870 KiB where measured, and room to make them. */
+    SHARD_BYTES_MIN = 1 << 20
+};
 
 #define AT(field) offsetof(struct gateway_config, field)
 
@@ -137,6 +148,24 @@ const struct config_key gateway_config_keys[] = {
 
 const uint32_t gateway_config_key_count = ps_array_count(gateway_config_keys);
 
+uint32_t gateway_config_shards(const struct gateway_config *config, const struct topology *topology)
+{
+    uint32_t count = config->shards == 0 ? topology->core_count : (uint32_t)config->shards;
+    return ps_min_u32(count, SHARD_COUNT_MAX);
+}
+
+uint64_t gateway_config_memory_max(const struct gateway_config *config)
+{
+    return config->memory_bytes_max != 0 ? config->memory_bytes_max : system_memory_bytes() / 4 * 3;
+}
+
+uint64_t gateway_config_memory_min(const struct gateway_config *config, uint32_t shards)
+{
+    uint64_t mailbox = GATEWAY_MAILBOX_ENTRIES_MAX * sizeof(struct mail);
+    uint64_t recent = config->recent_bytes_max / RECENT_ENTRY_BYTES * sizeof(struct recent_entry);
+    return (uint64_t)shards * (SHARD_BYTES_MIN + recent + shards * mailbox);
+}
+
 void gateway_config_net_limits(const struct gateway_config *config, uint32_t shards,
                                struct net_limits *out_limits)
 {
@@ -176,8 +205,7 @@ void gateway_config_hub_limits(const struct gateway_config *config, struct hub_l
         .pending_bytes_max = (uint32_t)config->pending_bytes_max,
         .topics_max = (uint32_t)config->topics_max,
         .filters_max = (uint32_t)config->filters_max,
-        /* As many as small messages need to fill the bytes. */
-        .recent_entries_max = (uint32_t)config->recent_bytes_max / 128,
+        .recent_entries_max = (uint32_t)config->recent_bytes_max / RECENT_ENTRY_BYTES,
         .recent_bytes_max = (uint32_t)config->recent_bytes_max,
         .reads_max = (uint32_t)config->reads_max,
         .retained_max = config->retained_max,

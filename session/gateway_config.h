@@ -9,6 +9,10 @@
 #include "net/net.h"
 #include "session/hub.h"
 
+struct topology;
+
+enum { GATEWAY_MAILBOX_ENTRIES_MAX = 32768 }; /* between two shards */
+
 struct gateway_config {
     struct config_list listen;
     const char *data_dir;
@@ -63,6 +67,14 @@ struct gateway_config {
 
 extern const struct config_key gateway_config_keys[];
 extern const uint32_t gateway_config_key_count;
+
+/* The real number of shards, and of bytes that they may have together. */
+uint32_t gateway_config_shards(const struct gateway_config *config,
+                               const struct topology *topology);
+uint64_t gateway_config_memory_max(const struct gateway_config *config);
+
+/* What a start of so many shards takes of these bytes, before there is any client. */
+uint64_t gateway_config_memory_min(const struct gateway_config *config, uint32_t shards);
 
 /* Fills in what net and hub read of it. `shards`: the real number. */
 void gateway_config_net_limits(const struct gateway_config *config, uint32_t shards,

@@ -97,6 +97,27 @@ def an_address_that_is_given_twice_is_named_by_check(gateway):
 
 
 @behaviour()
+def memory_that_does_not_suffice_for_a_start_is_named(gateway):
+    for shards in ("1", "3"):
+        arguments = ("--listen", "127.0.0.1:0", "--shards", shards, "--set")
+        for value in ("100", "1M", "4M"):
+            for more in ((), ("--check",)):
+                error = refused(*arguments, f"memory.bytes_max={value}", *more)
+                assert re.match(rf"command line: memory\.bytes_max: \d+ bytes are too few for {shards} shards; allowed: ",
+                                error), error
+        least = re.search(r"allowed: at least (\d+k)", error)[1]
+        with Running(*arguments, f"memory.bytes_max={least}") as running:
+            running.wait_for("event=ready")
+
+
+@behaviour()
+def packets_that_no_record_can_hold_are_told(gateway):
+    told = run("--shards", "2", "--set", "broker.memory_bytes=4M", "--check").stderr
+    assert "level=warning event=packets_too_large packet_bytes_max=1048576 record_bytes_max=524288 " in told, told
+    assert run("--shards", "2", "--set", "broker.memory_bytes=8M", "--check").stderr == ""
+
+
+@behaviour()
 def a_pipe_that_nobody_writes_to_is_not_waited_for(gateway):
     with tempfile.TemporaryDirectory() as directory:
         pipe = os.path.join(directory, "pipe")
