@@ -202,9 +202,9 @@ static void drop_table(struct hub *hub, struct session *session)
  * no table, which costs time only; the next subscription tries again. */
 static void enter_table(struct hub *hub, struct session *session, struct subscription *subscription)
 {
-    if (session->subscription_count <= SUBSCRIPTIONS_FEW)
-        return;
     bool is_new = session->by_filter == NULL;
+    if (is_new && session->subscription_count <= SUBSCRIPTIONS_FEW)
+        return;
     if (is_new)
         session->by_filter = heap_alloc(hub->heap, sizeof(struct table));
     if (session->by_filter == NULL)

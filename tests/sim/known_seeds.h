@@ -26,6 +26,7 @@ static const struct known_seed {
     {1, "what is in flight comes again although its filter was unsubscribed"},
     {1300800456,
      "a repeated SUBSCRIBE cut off by a takeover gets values from above its first start"},
+    {1150746073, "a filter is subscribed once although most of many others have gone"},
     {2569653923, "a takeover that is reset on its way leaves no older connection behind"},
 };
 

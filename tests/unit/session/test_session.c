@@ -70,10 +70,30 @@ static void each_of_many_subscriptions_is_found(void **state)
     assert_true(come_and_go());
 }
 
+/* Between few and many there may be a table or not: who comes then is found, too. */
+static void who_comes_when_most_have_gone_is_found(void **state)
+{
+    (void)state;
+    struct stored_fixture fixture;
+    stored_set_up(&fixture);
+    struct subscription *known[MANY] = {0};
+    for (uint32_t i = 0; i < 40; i++)
+        known[i] = subscribe(&fixture, i);
+    for (uint32_t i = 0; i < 20; i++) {
+        session_unsubscribe(&fixture.hub, &fixture.session, known[i]);
+        known[i] = NULL;
+    }
+    for (uint32_t i = 100; i < 105; i++)
+        known[i] = subscribe(&fixture, i);
+    check(&fixture, known);
+    stored_tear_down(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_of_many_subscriptions_is_found),
+        cmocka_unit_test(who_comes_when_most_have_gone_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
