@@ -28,6 +28,9 @@ static const struct known_seed {
      "a repeated SUBSCRIBE cut off by a takeover gets values from above its first start"},
     {1150746073, "a filter is subscribed once although most of many others have gone"},
     {2569653923, "a takeover that is reset on its way leaves no older connection behind"},
+    {6000061, "what retention takes from a session with overlapping filters is one loss a message"},
+    {23022371, "the same at a window of one"},
+    {23022410, "the same on four shards"},
 };
 
 #endif

@@ -391,6 +391,14 @@ static struct model_count *count_for(struct model_life *life, uint32_t message)
     return count;
 }
 
+bool model_lose(struct model_life *life, uint32_t message)
+{
+    struct model_count *count = count_for(life, message);
+    bool is_new = !count->is_lost;
+    count->is_lost = true;
+    return is_new;
+}
+
 static void take_receipt(struct model *model, uint32_t life_number,
                          const struct model_receipt *given)
 {

@@ -86,6 +86,7 @@ struct model_count {
     uint16_t repeated; /* plain ones that a crash explains; not among `plain` */
     uint16_t
         repeatable;    /* that may still come for the last crash: there may be copies in the log */
+    bool is_lost;      /* it never came; counted once, however many subscriptions it is owed to */
     uint64_t first_at; /* live */
     uint64_t live_ns;  /* last live one, the world's time */
     uint64_t live_connected_at;
@@ -215,6 +216,9 @@ void model_receive_empty(struct model *model, uint32_t life, uint32_t topic, boo
 
 /* How often a life received a message; NULL: never. */
 const struct model_count *model_count_of(const struct model_life *life, uint32_t message);
+
+/* The life lost a message. False: that is known already. */
+bool model_lose(struct model_life *life, uint32_t message);
 
 uint32_t model_find_topic(const struct model *model, const unsigned char *text, uint32_t bytes);
 
