@@ -83,6 +83,14 @@ int broker_trim(struct broker *broker, uint16_t partition, uint64_t below)
     return broker->driver->trim(broker, partition, below);
 }
 
+void broker_hold(struct broker *broker, uint16_t partition, uint64_t needed_from,
+                 uint64_t wanted_from)
+{
+    ps_assert(broker_owns(broker, partition));
+    if (broker->driver->hold != NULL)
+        broker->driver->hold(broker, partition, needed_from, wanted_from);
+}
+
 static bool is_key(struct broker_bytes key)
 {
     return key.count > 0 && key.count <= BROKER_KEY_BYTES_MAX;

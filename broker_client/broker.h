@@ -19,6 +19,8 @@
 
 #include "broker_client/broker_request.h"
 
+struct ring;
+
 /* News that no request asked for; called from broker_turn. */
 struct broker_events {
     void *context;
@@ -52,6 +54,7 @@ struct broker_options {
         shard_index; /* this handle owns the partitions p with p mod shard_count == shard_index */
     uint32_t shard_count;
     const struct broker_events *events;
+    struct ring *ring; /* the shard's; drivers that keep everything in memory do without */
     void (*wake)(void *context); /* makes this handle's shard call broker_turn soon; any thread */
     void *wake_context;
 };
@@ -80,6 +83,12 @@ int broker_tail(struct broker *broker, struct broker_tail *tail);
 
 /* Records of `partition` below `below` are no longer needed by anybody on this gateway. */
 int broker_trim(struct broker *broker, uint16_t partition, uint64_t below);
+
+/* What retention must leave alone, until the next call: nothing from `needed_from` on is removed
+ * (UINT64_MAX: nothing is needed), and segments with records from `wanted_from` on only beyond what
+ * the driver may hold back for connected sessions. */
+void broker_hold(struct broker *broker, uint16_t partition, uint64_t needed_from,
+                 uint64_t wanted_from);
 
 int broker_get(struct broker *broker, struct broker_get *get);
 int broker_commit(struct broker *broker, struct broker_commit *commit);

@@ -22,6 +22,8 @@ struct broker_driver {
     int (*pull)(struct broker *broker, struct broker_pull *pull);
     int (*tail)(struct broker *broker, struct broker_tail *tail);
     int (*trim)(struct broker *broker, uint16_t partition, uint64_t below);
+    void (*hold)(struct broker *broker, uint16_t partition, uint64_t needed_from,
+                 uint64_t wanted_from); /* NULL: retention looks at nobody */
     int (*get)(struct broker *broker, struct broker_get *get);
     int (*commit)(struct broker *broker, struct broker_commit *commit);
     int (*list)(struct broker *broker, struct broker_list *list);

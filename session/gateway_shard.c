@@ -38,6 +38,7 @@ static int create_broker(struct gateway_shard *own, uint32_t index)
         .heap = &own->heap,
         .shard_index = index,
         .shard_count = own->common->hub_shared->hub_count,
+        .ring = own->common->rings[index],
         .wake = wake_shard,
         .wake_context = own->shard,
     };

@@ -1,0 +1,74 @@
+/*
+ * Reads of closed segments for one handle: pulls that begin below the memory tail. A pull looks its
+ * hints up in the index of one segment after the other, gathers the places of the records from its
+ * start on, and decodes them from blocks. Blocks, of indexes and of data, are fetched through the
+ * ring into a bounded cache that all pulls of the handle share; a block that is on its way is
+ * waited for, not fetched twice. A pull that wants everything, or a hint that a quarter of the
+ * partition's records match, reads on from the sparse entries.
+ *
+ * Cost: a pull costs in proportion to what it gives and to the segments it steps over (one look
+ * into a directory block each), and is bounded: it answers with what it has after a number of
+ * segments.
+ *
+ * Owner and thread: the handle's shard.
+ */
+#ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_LOG_READER_INTERNAL_H
+#define PENSTOCK_BROKER_CLIENT_EMBEDDED_LOG_READER_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "log_store_internal.h"
+
+struct log_reader;
+struct ring;
+struct ring_file_request;
+
+/* A partition as a reader sees it; the owner keeps it up to date. An extent is there until the
+ * owner has told log_reader_forget. */
+struct log_reader_partition {
+    const struct log_extent *extents; /* ascending */
+    uint32_t extent_count;
+    uint64_t tail_first; /* sequences from here on are in memory: a read ends below */
+};
+
+struct log_reader_events {
+    void *context;
+    struct log_reader_partition (*partition)(void *context, uint16_t partition);
+    /* The answer is filled in but for is_at_tail (false; `next` may be tail_first: the owner goes
+     * on from memory if there is room) and `removed`. Records are borrowed until it returns. */
+    void (*on_read)(void *context, struct broker_pull *pull);
+};
+
+struct log_reader_counters {
+    uint64_t pulls;
+    uint64_t records;
+    uint64_t blocks_fetched;
+    uint64_t blocks_shared;  /* found in the cache or on their way */
+    uint64_t read_failures;  /* -EIO of the kernel; tried again */
+    uint64_t damaged_blocks; /* a checksum that does not hold; the pull waits, and tries again */
+};
+
+int log_reader_create(struct log_store *store, struct ring *ring, struct heap *heap,
+                      uint64_t cache_bytes, uint32_t reads_max,
+                      const struct log_reader_events *events, struct log_reader **out_reader);
+/* Waits for what the kernel has; pulls are given up without a callback. */
+void log_reader_destroy(struct log_reader *reader);
+
+/* 0, or -EAGAIN: reads_max are under way. */
+int log_reader_pull(struct log_reader *reader, struct broker_pull *pull);
+bool log_reader_cancel(struct log_reader *reader, struct broker_pull *pull);
+
+/* Extents of this partition below `below` go; pulls on them go on from `below`. */
+void log_reader_forget(struct log_reader *reader, uint16_t partition, uint64_t below);
+
+/* A completed file request of the shard's ring: true if it was this reader's. */
+bool log_reader_take(struct log_reader *reader, struct ring_file_request *request);
+
+/* Goes on with pulls, calls back. True: call again soon. */
+bool log_reader_turn(struct log_reader *reader, uint64_t now_ns);
+uint64_t log_reader_deadline_ns(const struct log_reader *reader);
+bool log_reader_is_idle(const struct log_reader *reader);
+const struct log_reader_counters *log_reader_counters(const struct log_reader *reader);
+
+#endif

@@ -1,0 +1,106 @@
+/*
+ * The log of a data directory, shared by the handles: its manifest, its reserved numbers, its
+ * segments, what recovery found, retention. Which partition is in which segments is told by
+ * *extents*, a list per partition that belongs to the partition's owner.
+ *
+ * Owner: the store. Threads: open, recovery and close by the thread that opens the store; the rest
+ * says. Blocking IO is done by jobs on the store's helper thread only.
+ */
+#ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_LOG_STORE_INTERNAL_H
+#define PENSTOCK_BROKER_CLIENT_EMBEDDED_LOG_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "broker_client/embedded/embedded.h"
+#include "segment_index_internal.h"
+
+struct disk;
+struct helper;
+
+/* A segment file. References: one of the list, one per extent, one of its writer or job. The last
+ * one of a segment that is_removed closes and removes its files, on the helper thread. */
+struct log_segment {
+    uint64_t number;
+    int fd;       /* -1: none, the segment is removed */
+    int index_fd; /* -1: none yet */
+    _Atomic uint32_t references;
+    _Atomic uint32_t extent_count; /* 0 after having had some: nobody wants it, the files go */
+    _Atomic(struct segment_index *) index; /* NULL until it is closed and indexed; then immutable */
+    _Atomic uint64_t file_bytes;
+    uint64_t capacity; /* of the segment that is being written */
+    _Atomic uint64_t newest_ms;
+    struct log_segment *next; /* of the store's list, ascending by number; under its mutex */
+};
+
+/* What one segment holds of one partition. */
+struct log_extent {
+    struct log_segment *segment;
+    uint64_t first; /* sequence */
+    uint64_t next;
+    uint32_t records;
+    uint64_t bytes;
+};
+
+/* What recovery knows of one partition; taken over by the handle that owns it. */
+struct log_partition_state {
+    struct log_extent *extents; /* ascending; of the store's heap */
+    uint32_t extent_count;
+    uint32_t extent_capacity;
+    uint64_t next;      /* sequence of the next record */
+    uint64_t jump_from; /* [jump_from, jump_to) was never given to a record: sequences that a */
+    uint64_t jump_to;   /* crash left out; equal: none known */
+    uint64_t reserved;  /* first sequence that may not be given without log_store_reserve */
+    struct segment_index_id *ids; /* latest, ascending; for the deduplication window */
+    uint32_t id_count;
+};
+
+struct log_store {
+    struct embedded_store_config config;
+    struct heap *heap;        /* the opener's; also of recovery */
+    struct heap *helper_heap; /* the helper thread's */
+    struct log *log;
+    struct disk *disk;
+    struct helper *helper;
+    uint64_t hash_seed;
+    uint64_t run;
+    struct embedded_recovery recovery;
+    struct log_partition_state *partitions;
+    _Atomic uint64_t *tails;        /* committed, by partition; written by the owner */
+    _Atomic uint64_t segment_next;  /* number of the next segment */
+    _Atomic uint64_t retain_from;   /* extents of segments below go, unless they are held */
+    _Atomic uint64_t segment_bytes; /* of all segment files */
+    pthread_mutex_t mutex;          /* of the list, and of the numbers */
+    struct log_segment *first;
+    struct log_segment *last;
+};
+
+/* Lock, manifest, numbers, recovery (log_recovery.c). As embedded_store_open. */
+int log_store_open(struct log_store *store, char *error);
+void log_store_close(struct log_store *store, bool is_clean);
+
+/* Makes a preallocated segment file of that capacity: created, its directory entry synced, its
+ * first bytes zero. Helper thread. Out: with one reference. 0 or -errno (-ENOSPC), nothing left. */
+int log_store_prepare(struct log_store *store, uint64_t capacity, struct log_segment **out_segment);
+
+/* Indexes a segment that nobody writes any more, whose data ends at `data_end` (what is behind is
+ * cut off), and gives it its index. In slices of some milliseconds: called again while it answers
+ * -EAGAIN. Helper thread. 0 or -errno; then it may be called again from the start. */
+int log_store_index(struct log_store *store, struct log_segment *segment, uint64_t data_end,
+                    void **state);
+
+/* Looks which segments are too old or too many, and sets retain_from. Helper thread; each second
+ * and when a segment was made. */
+void log_store_retain(struct log_store *store, uint64_t wall_ms);
+
+/* Makes sequences of this partition below `until` usable: durable in the numbers file. Helper
+ * thread. 0 or -errno. */
+int log_store_reserve(struct log_store *store, uint16_t partition, uint64_t until);
+
+void log_segment_acquire(struct log_segment *segment);
+/* Any thread; what is to be removed goes on the helper thread. */
+void log_segment_release(struct log_store *store, struct log_segment *segment);
+/* The last extent of a segment is gone: its files go when nobody reads them any more. */
+void log_segment_drop(struct log_store *store, struct log_segment *segment);
+
+#endif
