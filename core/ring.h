@@ -102,8 +102,14 @@ struct ring_counters {
     uint64_t moves;           /* sockets that came from another ring */
     uint64_t moves_failed;    /* of this ring's own sockets to another ring */
     uint64_t closes;
-    uint64_t rings;   /* rings in the bank, now */
-    uint64_t sockets; /* open, now */
+    uint64_t rings;       /* rings in the bank, now */
+    uint64_t sockets;     /* open, now */
+    uint64_t file_reads;  /* of core/ring_file.h: answered, with or without an error */
+    uint64_t file_writes; /* synced ones too */
+    uint64_t file_syncs;  /* of synced writes too */
+    uint64_t file_bytes_read;
+    uint64_t file_bytes_written;
+    uint64_t file_errors; /* answered with -errno */
 };
 
 /* 0 with *out_ring, or -errno with a line in `error` that names the reason and its remedy: io_uring
@@ -131,10 +137,10 @@ const struct ring_counters *ring_counters(const struct ring *ring);
 uint64_t ring_now_ns(const struct ring *ring);  /* monotonic */
 uint64_t ring_wall_ms(const struct ring *ring); /* since 1970 */
 
-/* Submits what is queued, sleeps until there is an event, a wake or `deadline_ns` (a ring_now_ns;
- * what has passed means: do not sleep), and gives up to events_max events; what is over stays for
- * the next call, which then does not sleep. It may return early with none. Result: how many, or
- * -errno. */
+/* Submits what is queued, sleeps until there is an event, a wake, a file request to be taken
+ * (core/ring_file.h) or `deadline_ns` (a ring_now_ns; what has passed means: do not sleep), and
+ * gives up to events_max events; what is over stays for the next call, which then does not sleep.
+ * It may return early with none. Result: how many, or -errno. */
 int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events,
               uint32_t events_max);
 
