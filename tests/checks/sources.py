@@ -27,7 +27,7 @@ LIBRARIES = (
     (r"confuse\.h", r"core/config_file\.c"),
     (r"microhttpd\.h", r"net/admin_http\.c"),
     (r"openssl/.*", r"net/tls_\w+\.c|session/password\w*\.c"),
-    (r"lmdb\.h", r"broker_client/embedded/.*"),
+    (r"lmdb\.h", r"broker_client/embedded/key_file_lmdb\.c"),
     (r"benchmark/.*", r"bench/micro\.cc"),
     (r"cmocka\.h", r"tests/.*"),
 )
@@ -194,9 +194,9 @@ EXAMPLES = {
         [("net/a.h", "/**/\ntypedef void a_done(uint32_t b);\n"), ("net/a.c", "/**/\nuint32_t a;\n")]),
     "libraries": (
         [("net/net.c", "/**/\n#include <liburing.h>\n"), ("session/a.c", "/**/\n#include <openssl/evp.h>\n"),
-         ("core/pool.c", "/**/\n#include <mimalloc.h>\n"), ("broker_client/a.c", "/**/\n#include <lmdb.h>\n")],
+         ("core/pool.c", "/**/\n#include <mimalloc.h>\n"), ("broker_client/embedded/keys.c", "/**/\n#include <lmdb.h>\n")],
         [("core/ring_uring.c", "/**/\n#include <liburing.h>\n"), ("session/password_file.c", "/**/\n#include <openssl/evp.h>\n"),
-         ("broker_client/embedded/keys.c", "/**/\n#include <lmdb.h>\n")]),
+         ("broker_client/embedded/key_file_lmdb.c", "/**/\n#include <lmdb.h>\n")]),
     "layers": (
         [("core/a.c", '/**/\n#include "net/net.h"\n'), ("net/a.c", '/**/\n#include "../session/hub.h"\n'),
          ("broker_client/a.h", '/**/\n#include "session/hub.h"\n'), ("net/a.c", '/**/\n#include "core/config_internal.h"\n')],
