@@ -39,20 +39,33 @@ static void queue_clear(struct client_queue *queue)
     queue->count = 0;
 }
 
+/* Moves what there is to the front of new memory. At least half of the old one was filled or
+ * dropped since the last time, so that a byte is moved some two times, however small the pieces. */
+static void bytes_move(struct client_bytes *bytes, uint32_t count_wanted)
+{
+    if (count_wanted > bytes->max / 2)
+        bytes->max = count_wanted * 2 + 256;
+    unsigned char *memory = malloc(bytes->max);
+    ps_assert(memory != NULL);
+    if (bytes->count != 0)
+        memcpy(memory, bytes->bytes, bytes->count);
+    free(bytes->memory);
+    bytes->memory = memory;
+    bytes->bytes = memory;
+}
+
 static unsigned char *bytes_reserve(struct client_bytes *bytes, uint32_t count)
 {
-    if (bytes->count + count > bytes->max) {
-        bytes->max = (bytes->count + count) * 2 + 256;
-        bytes->bytes = realloc(bytes->bytes, bytes->max);
-        ps_assert(bytes->bytes != NULL);
-    }
+    uint32_t dropped = (uint32_t)(bytes->bytes - bytes->memory);
+    if (dropped + bytes->count + count > bytes->max)
+        bytes_move(bytes, bytes->count + count);
     bytes->count += count;
     return bytes->bytes + bytes->count - count;
 }
 
 static void bytes_drop(struct client_bytes *bytes, uint32_t count)
 {
-    memmove(bytes->bytes, bytes->bytes + count, bytes->count - count);
+    bytes->bytes += count;
     bytes->count -= count;
 }
 
@@ -142,8 +155,8 @@ void client_init(struct client *client, uint32_t number, const struct scenario *
 
 void client_deinit(struct client *client)
 {
-    free(client->out.bytes);
-    free(client->in.bytes);
+    free(client->out.memory);
+    free(client->in.memory);
     free(client->expected.items);
     free(client->releases.items);
     free(client->acks.items);

@@ -36,10 +36,12 @@ enum client_state {
 /* What the gateway has of this ClientId, as far as the client can know. */
 enum client_stored { STORED_NONE, STORED_DURABLE, STORED_UNKNOWN };
 
+/* A queue of bytes; what is dropped at its front costs nothing. */
 struct client_bytes {
-    unsigned char *bytes;
+    unsigned char *memory;
+    unsigned char *bytes; /* the first one, in `memory` */
     uint32_t count;
-    uint32_t max;
+    uint32_t max; /* of `memory` */
 };
 
 /* A publish of its own that is not done. */

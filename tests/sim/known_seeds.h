@@ -31,6 +31,7 @@ static const struct known_seed {
     {6000061, "what retention takes from a session with overlapping filters is one loss a message"},
     {23022371, "the same at a window of one"},
     {23022410, "the same on four shards"},
+    {174625445, "the busy part ends although there is always a client that trickles"},
 };
 
 #endif

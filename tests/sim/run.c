@@ -23,7 +23,8 @@
 enum {
     ROUND_NS = 2000,
     ROUNDS_MAX = 200000,    /* at one moment: beyond it somebody spins */
-    MATCHED_MAX = 80000,    /* deliveries: ends the busy part */
+    MATCHED_MAX = 80000,    /* deliveries: ends the busy part, so that no seed takes minutes */
+    OVERDUE_MS = 100,       /* simulated: what a moment may add to the busy part */
     SETTLE_MS_MAX = 120000, /* simulated */
     QUIET_MS = 2500,        /* without a packet: at rest; more than twice the positions' interval */
     LEAVE_MS_MAX = 20000
@@ -213,6 +214,23 @@ static uint64_t progress_of(const struct run *run)
            counters.read_records + counters.finished;
 }
 
+static uint64_t matched(const struct run *run)
+{
+    struct hub_counters counters;
+    gateway_sim_counters(&run->gateway, &counters);
+    return counters.matched;
+}
+
+/* Whether the busy part has to end in the middle of a moment: a client that trickles moves with
+ * every round, others publish meanwhile, so that a moment could go on for ever. One that ends in
+ * good time is not cut off, however much happens in it. */
+static bool is_overdue(const struct run *run, uint64_t until_ns)
+{
+    return !run->clients[0].is_settling &&
+           (sim_world_now_ns(run->world) >= until_ns + OVERDUE_MS * 1000000ULL ||
+            matched(run) >= 2 * MATCHED_MAX);
+}
+
 /* Everything that can happen now, then time passes, at most to `until_ns`. */
 static void one_moment(struct run *run, uint64_t until_ns)
 {
@@ -222,6 +240,8 @@ static void one_moment(struct run *run, uint64_t until_ns)
             progress = progress_of(run);
             rounds = 0;
         }
+        if (rounds % 1024 == 0 && is_overdue(run, until_ns))
+            return;
         if (rounds >= ROUNDS_MAX) {
             report_spin(run);
             return;
@@ -239,18 +259,11 @@ static bool has_failed(const struct run *run)
     return run->is_stuck || run->model->failure_count >= MODEL_FAILURES_MAX;
 }
 
-/* So that no seed takes minutes: many clients with wide filters have much to receive. */
-static bool has_enough(const struct run *run)
-{
-    struct hub_counters counters;
-    gateway_sim_counters(&run->gateway, &counters);
-    return counters.matched >= MATCHED_MAX;
-}
-
 static void be_busy(struct run *run)
 {
     uint64_t until_ns = START_NS + run->scenario->duration_ms * 1000000ULL;
-    while (sim_world_now_ns(run->world) < until_ns && !has_failed(run) && !has_enough(run))
+    while (sim_world_now_ns(run->world) < until_ns && !has_failed(run) &&
+           matched(run) < MATCHED_MAX)
         one_moment(run, until_ns);
 }
 
