@@ -219,6 +219,7 @@ int ring_start(struct ring *ring)
     int status = ring_bank_add(ring, true);
     if (status < 0)
         return status;
+    ring->thread_id = gettid();
     io_uring_register_ring_fd(&ring->bank[0]->uring);
     arm_wake(ring);
     ring_bank_submit(ring, ring->bank[0]);
@@ -254,6 +255,7 @@ void ring_destroy(struct ring *ring)
 {
     if (ring == NULL)
         return;
+    ring_files_drain(ring);
     for (uint32_t i = 0; i < ring->bank_count; i++) {
         struct bank_ring *bank = ring->bank[i];
         if (!ring->is_direct)
@@ -371,6 +373,8 @@ void ring_bank_submit(struct ring *ring, struct bank_ring *bank)
             continue;
         }
         ps_assert(status >= 0);
+        if (bank == ring->bank[0] && io_uring_sq_ready(&bank->uring) != 0)
+            ring_files_on_chains_cut(ring);
     }
     bank->is_queued = false;
 }
@@ -422,6 +426,8 @@ static int sleep_until(struct ring *ring, uint64_t deadline_ns)
     int status =
         io_uring_submit_and_wait_timeout(&ring->bank[0]->uring, &completion, 1, &timeout, NULL);
     ring->bank[0]->is_queued = io_uring_sq_ready(&ring->bank[0]->uring) != 0;
+    if (ring->bank[0]->is_queued)
+        ring_files_on_chains_cut(ring);
     if (status >= 0 || status == -ETIME || status == -EINTR || status == -EBUSY ||
         status == -EAGAIN)
         return 0;
@@ -468,7 +474,8 @@ static uint32_t give_events(struct ring *ring, struct ring_event *events, uint32
  * into one pass, or for which a handler has queued something, rings no eventfd for it. */
 static bool is_busy(const struct ring *ring)
 {
-    if (ring->queue_count != 0 || ring->is_woken || io_uring_cq_ready(&ring->bank[0]->uring) != 0)
+    if (ring->queue_count != 0 || ring->is_woken || ring->files_done_first != NULL ||
+        io_uring_cq_ready(&ring->bank[0]->uring) != 0)
         return true;
     for (uint32_t i = 1; i < ring->bank_count; i++) {
         if (ring->bank[i]->is_queued || has_task_work(&ring->bank[i]->uring))
@@ -730,6 +737,12 @@ static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cq
         break;
     case RING_OP_MOVE_IN:
         on_move_in(ring, index, data, result);
+        break;
+    case RING_OP_FILE:
+        ring_files_on_moved(ring, (uint32_t)data, result);
+        break;
+    case RING_OP_FILE_SYNC:
+        ring_files_on_synced(ring, (uint32_t)data, result);
         break;
     }
 }

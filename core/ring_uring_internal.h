@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "core/ring.h"
+#include "core/ring_file.h"
 #include "ring_uring_abi_internal.h"
 
 enum {
@@ -48,7 +49,9 @@ enum ring_operation {
     RING_OP_INSTALL,
     RING_OP_CLOSE,
     RING_OP_MOVE_OUT,
-    RING_OP_MOVE_IN
+    RING_OP_MOVE_IN,
+    RING_OP_FILE,
+    RING_OP_FILE_SYNC
 };
 
 enum slot_flags {
@@ -99,6 +102,18 @@ struct ring_move_request {
     uint32_t next_free; /* index + 1; 0: none */
 };
 
+/* Of a file request that is not done yet. */
+struct ring_file_slot {
+    struct ring_file_request *request; /* NULL: free */
+    uint32_t moved;
+    int32_t error;     /* 0 or -errno: what it will be answered */
+    uint8_t pending;   /* answers of the kernel that are still to come */
+    bool is_moving;    /* one of them is the read's or the write's */
+    bool is_at_end;    /* of the file */
+    bool is_synced;    /* a sync that began after the last write was answered 0 */
+    bool is_chain_cut; /* the next sync to be answered may have begun before its write was done */
+};
+
 struct ring {
     struct bank_ring *bank[RING_BANK_MAX];
     _Atomic uint32_t bank_count; /* read by other shards that move sockets here */
@@ -133,6 +148,12 @@ struct ring {
     struct ring_send *sends;
     uint32_t undecided;
     int64_t install_result; /* of RING_OP_INSTALL; INT64_MIN: not yet */
+    struct ring_file_slot files[RING_FILES_MAX];
+    uint32_t file_count;  /* submitted and not taken */
+    uint32_t files_begun; /* of these, not done: in `files` */
+    struct ring_file_request *files_done_first;
+    struct ring_file_request *files_done_last; /* when there is a first */
+    pid_t thread_id;                           /* that ring_start was called by */
     struct ring_counters counters;
 };
 
@@ -172,6 +193,16 @@ uint64_t ring_connect_forget(struct ring *ring, struct ring_socket socket);
 
 /* Addresses a request to a socket: descriptor or table index. */
 void ring_entry_target(const struct ring *ring, struct io_uring_sqe *entry, uint32_t slot);
+
+/* A read or write, or a sync, of the file slot was answered; never calls the owner. */
+void ring_files_on_moved(struct ring *ring, uint32_t index, int32_t result);
+void ring_files_on_synced(struct ring *ring, uint32_t index, int32_t result);
+
+/* The main ring took a part only of what was queued: linked requests may have come apart. */
+void ring_files_on_chains_cut(struct ring *ring);
+
+/* Waits until the kernel has let go of every file request. */
+void ring_files_drain(struct ring *ring);
 
 struct ring_event *ring_queue_event(struct ring *ring, enum ring_event_kind kind);
 
