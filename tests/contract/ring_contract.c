@@ -16,6 +16,7 @@ int ring_contract_run(enum ring_mode mode)
         {"listen", ring_contract_listen_tests()},
         {"stream", ring_contract_stream_tests()},
         {"bank", ring_contract_bank_tests()},
+        {"files", ring_contract_files_tests()},
     };
     int failed = 0;
     for (size_t i = 0; i < ps_array_count(groups); i++) {

@@ -33,6 +33,9 @@ void contract_wake_from_elsewhere(struct ring *ring);
 /* When whoever wakes is done with the ring. */
 void contract_wake_join(void);
 
+/* A directory for the files of the test, empty or not there yet when the test begins. */
+const char *contract_directory(void);
+
 /* Whether a close with is_reset can do what it says in this mode. */
 bool contract_can_reset(enum ring_mode mode);
 

@@ -42,6 +42,7 @@ struct contract_tests {
 struct contract_tests ring_contract_listen_tests(void);
 struct contract_tests ring_contract_stream_tests(void);
 struct contract_tests ring_contract_bank_tests(void);
+struct contract_tests ring_contract_files_tests(void);
 
 /* A started ring, destroyed at the end of the test. */
 struct ring *contract_make_ring(struct contract *contract, uint32_t sockets_max,

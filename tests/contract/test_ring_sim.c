@@ -1,11 +1,13 @@
 /*
- * The simulated ring passes the ring's contract, in a world without faults and delays.
+ * The simulated ring passes the ring's contract, in a world without faults, where only the disk
+ * takes time.
  */
 #include "ring_contract.h"
 
 #include <stdio.h>
 
 #include "core/base.h"
+#include "sim/disk_sim.h"
 #include "sim/network.h"
 
 /* One world at a time; the contract's functions have no other way to it. */
@@ -14,12 +16,23 @@ static struct sim_world *world;
 void contract_world_begin(void)
 {
     const struct sim_options options = {.seed = 1, .start_ns = 1000, .start_wall_ms = 1000};
+    const struct sim_disk_faults slow = {
+        .read_delay_max_ns = 2000000,
+        .write_delay_max_ns = 2000000,
+        .sync_delay_max_ns = 2000000,
+    };
     world = sim_world_create(&options);
+    sim_disk_set_faults(world, &slow);
 }
 
 void contract_world_end(void)
 {
     sim_world_destroy(world);
+}
+
+const char *contract_directory(void)
+{
+    return "/data";
 }
 
 void contract_pass_time(struct ring *ring, uint64_t deadline_ns)

@@ -13,6 +13,7 @@
 
 #include "core/base.h"
 #include "core/wire.h"
+#include "support/scratch_directory.h"
 
 struct contract_peer {
     int fd;
@@ -24,13 +25,21 @@ struct contract_port {
 };
 
 static pthread_t waker;
+static char scratch[SCRATCH_PATH_BYTES];
 
 void contract_world_begin(void)
 {
+    scratch_directory_make(scratch);
 }
 
 void contract_world_end(void)
 {
+    scratch_directory_remove(scratch);
+}
+
+const char *contract_directory(void)
+{
+    return scratch;
 }
 
 void contract_pass_time(struct ring *ring, uint64_t deadline_ns)

@@ -1,12 +1,12 @@
-"""Proves which ring a binary was linked with, by its symbols: check_ring.py NM SIMULATED REAL.
+"""Proves which ring and which disk a binary was linked with, by its symbols: check_ring.py NM SIMULATED REAL.
 
-The simulated one must hold no symbol of liburing nor of core/ring_uring*.c, and it must have a ring; the real one
-shows that the same look finds them where they are.
+The simulated one must hold no symbol of liburing, of core/ring_uring*.c or of what core/disk.c calls, and it must have a
+ring and a disk; the real one shows that the same look finds them where they are.
 """
 import subprocess
 import sys
 
-URING = ("io_uring_", "ring_bank_", "ring_probe_direct")
+REAL = ("io_uring_", "ring_bank_", "ring_probe_direct", "ring_files_", "fdatasync", "fallocate")
 
 
 def symbols(nm, program):
@@ -16,12 +16,12 @@ def symbols(nm, program):
 
 def main():
     nm, simulated, real = sys.argv[1:]
-    found = sorted(name for name in symbols(nm, simulated) if name.startswith(URING))
+    found = sorted(name for name in symbols(nm, simulated) if name.startswith(REAL))
     if found:
-        sys.exit(f"{simulated} holds the io_uring ring: {' '.join(found)}")
-    if not {"ring_wait", "sim_ring_has_event"} <= symbols(nm, simulated):
-        sys.exit(f"{simulated} holds no simulated ring")
-    for prefix in URING:
+        sys.exit(f"{simulated} holds the real ring or disk: {' '.join(found)}")
+    if not {"ring_wait", "sim_ring_has_event", "disk_sync", "sim_disk_crash"} <= symbols(nm, simulated):
+        sys.exit(f"{simulated} holds no simulated ring or disk")
+    for prefix in REAL:
         if not any(name.startswith(prefix) for name in symbols(nm, real)):
             sys.exit(f"{real} holds no {prefix}*, so that its absence elsewhere says nothing")
 

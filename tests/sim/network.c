@@ -14,6 +14,7 @@
 #include "core/base.h"
 #include "core/random.h"
 #include "core/wire.h"
+#include "disk_sim_internal.h"
 
 enum {
     BUFFER_BYTES = 64 * 1024,
@@ -38,6 +39,7 @@ struct sim_port {
 
 struct sim_world {
     struct random random;
+    struct sim_disk *disk;
     struct sim_faults faults;
     uint64_t now_ns;
     uint64_t start_ns;
@@ -72,6 +74,8 @@ struct sim_world *sim_world_create(const struct sim_options *options)
     ps_assert(current_world == NULL);
     struct sim_world *world = sim_alloc(sizeof(*world));
     random_init(&world->random, options->seed);
+    world->disk = sim_disk_create(options->seed);
+    sim_disk_advance(world->disk, options->start_ns);
     world->faults = options->faults;
     world->now_ns = options->start_ns;
     world->start_ns = options->start_ns;
@@ -92,6 +96,7 @@ void sim_world_destroy(struct sim_world *world)
         sim_port_close(world->ports);
     ps_assert(world->stream_count == 0 && world->heap_count == 0);
     current_world = NULL;
+    sim_disk_destroy(world->disk);
     free(world->heap);
     free(world);
 }
@@ -115,6 +120,11 @@ void sim_world_set_faults(struct sim_world *world, const struct sim_faults *faul
 const struct sim_faults *sim_world_faults(const struct sim_world *world)
 {
     return &world->faults;
+}
+
+struct sim_disk *sim_world_disk(const struct sim_world *world)
+{
+    return world->disk;
 }
 
 struct random *sim_world_random(struct sim_world *world)
@@ -309,16 +319,20 @@ static void land_due(struct sim_world *world)
 void sim_world_advance(struct sim_world *world, uint64_t now_ns)
 {
     /* Instant by instant, so that what one arrival causes has its own time. */
-    while (world->heap_count != 0 && due_ns(world->heap[0]) <= now_ns) {
-        world->now_ns = ps_max_u64(world->now_ns, due_ns(world->heap[0]));
+    uint64_t next_ns = 0;
+    while ((next_ns = sim_next_event_ns(world)) <= now_ns && next_ns != UINT64_MAX) {
+        world->now_ns = ps_max_u64(world->now_ns, next_ns);
         land_due(world);
+        sim_disk_advance(world->disk, world->now_ns);
     }
     world->now_ns = ps_max_u64(world->now_ns, now_ns);
+    sim_disk_advance(world->disk, world->now_ns);
 }
 
 uint64_t sim_next_event_ns(const struct sim_world *world)
 {
-    return world->heap_count == 0 ? UINT64_MAX : due_ns(world->heap[0]);
+    uint64_t disk_ns = sim_disk_due_ns(world->disk);
+    return world->heap_count == 0 ? disk_ns : ps_min_u64(disk_ns, due_ns(world->heap[0]));
 }
 
 /* Streams. */

@@ -15,6 +15,8 @@
 #include "core/base.h"
 #include "core/random.h"
 #include "core/ring.h"
+#include "core/ring_file.h"
+#include "disk_sim_internal.h"
 #include "sim/network.h"
 
 enum { LISTENERS_MAX = 32, ACCEPTS_MAX = 128, CONNECTS_MAX = 256 };
@@ -65,6 +67,9 @@ struct ring {
     uint32_t queue_count;
     uint32_t queue_capacity;
     struct sockaddr_storage *peers; /* of the events given by the last ring_wait */
+    uint32_t file_count;            /* submitted and not taken */
+    struct ring_file_request *files_done_first;
+    struct ring_file_request *files_done_last; /* when there is a first */
     struct ring_counters counters;
 };
 
@@ -111,6 +116,7 @@ void ring_destroy(struct ring *ring)
         if (ring->slots[i].end != NULL)
             sim_end_close(ring->slots[i].end, false);
     }
+    sim_disk_drain(sim_world_disk(ring->world), ring);
     sim_world_add_ring(ring->world, -1);
     free(ring->slots);
     free(ring->closing);
@@ -372,7 +378,7 @@ void ring_wake(struct ring *ring)
 
 bool sim_ring_has_event(const struct ring *ring)
 {
-    return ring->queue_count != 0 || ring->is_woken;
+    return ring->queue_count != 0 || ring->is_woken || ring->files_done_first != NULL;
 }
 
 /* Listening and accepting. */
@@ -648,4 +654,53 @@ void ring_move(struct ring *ring, struct ring_socket socket, struct ring *target
     push_event(target, &in);
     let_go(ring, slot);
     push_event(ring, &out);
+}
+
+/* Files. */
+
+int ring_file_submit(struct ring *ring, struct ring_file_request *request)
+{
+    bool is_sync = request->kind == RING_FILE_SYNC;
+    ps_assert(ring->is_started);
+    ps_assert(is_sync || (request->bytes >= 1 && request->bytes <= RING_FILE_BYTES_MAX));
+    if (ring->file_count == RING_FILES_MAX)
+        return -EAGAIN;
+    ring->file_count++;
+    request->next = NULL;
+    sim_disk_submit(sim_world_disk(ring->world), ring, request);
+    return 0;
+}
+
+static void count_file(struct ring_counters *counters, const struct ring_file_request *request)
+{
+    bool is_read = request->kind == RING_FILE_READ;
+    bool is_sync = request->kind == RING_FILE_SYNC;
+    uint64_t bytes = request->result < 0 ? 0 : (uint64_t)request->result;
+    counters->file_reads += is_read;
+    counters->file_writes += !is_read && !is_sync;
+    counters->file_syncs += is_sync || request->kind == RING_FILE_WRITE_SYNCED;
+    counters->file_bytes_read += is_read ? bytes : 0;
+    counters->file_bytes_written += is_read ? 0 : bytes;
+    counters->file_errors += request->result < 0;
+}
+
+void sim_ring_on_file_done(struct ring *ring, struct ring_file_request *request)
+{
+    count_file(&ring->counters, request);
+    if (ring->files_done_first == NULL)
+        ring->files_done_first = request;
+    else
+        ring->files_done_last->next = request;
+    ring->files_done_last = request;
+}
+
+struct ring_file_request *ring_file_take(struct ring *ring)
+{
+    struct ring_file_request *request = ring->files_done_first;
+    if (request == NULL)
+        return NULL;
+    ring->files_done_first = request->next;
+    request->next = NULL;
+    ring->file_count--;
+    return request;
 }
