@@ -25,9 +25,13 @@ enum {
     SEGMENT_INDEX_BLOCK_BYTES = 16384,
     SEGMENT_INDEX_LEVELS = 3,        /* prefixes of 1 to 3 levels */
     SEGMENT_INDEX_SPARSE_EVERY = 32, /* records of a partition per sparse entry */
-    SEGMENT_INDEX_IDS_MAX = 8192     /* latest ids kept of each partition */
+    SEGMENT_INDEX_IDS_MAX = 8192,    /* latest ids kept of each partition */
+    SEGMENT_INDEX_DENSE_SHARE = 4,   /* a hash is dense with 1/4 of its partition's records */
+    SEGMENT_INDEX_RARE_SHARE = 64    /* but not in a partition below 1/64 of the record bytes */
 };
 
+/* A dense hash has no postings: read all records of the partition. So has one that texts of two
+ * partitions share, whose postings could not be told apart. */
 #define SEGMENT_INDEX_DENSE UINT32_MAX
 
 /* Of one partition in one segment. */
