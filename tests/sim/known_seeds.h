@@ -34,4 +34,9 @@ static const struct known_seed {
     {174625445, "the busy part ends although there is always a client that trickles"},
 };
 
+/* The same for crash_drawn of sim.crash. */
+static const struct known_seed known_crash_seeds[] = {
+    {7000035, "a subscription lowered to QoS 0 that a crash undoes repeats what came meanwhile"},
+};
+
 #endif

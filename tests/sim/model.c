@@ -221,20 +221,37 @@ void model_crash(struct model *model)
     }
 }
 
+/* Whether a subscription above QoS 0 was being ended or lowered when the crash came, and nobody had
+ * acknowledged that: the message may have come at what was then left, QoS 0, and be due again at
+ * what the store still granted. */
+static bool was_end_under_way(const struct model *model, const struct model_life *life,
+                              uint32_t topic, uint64_t received_at, uint64_t crashed_at)
+{
+    for (uint32_t i = 0; i < life->entry_count; i++) {
+        const struct model_entry *entry = &life->entries[i];
+        bool is_ending = entry->ended_at > entry->subscribed_at && entry->ended_at < received_at &&
+                         (entry->unsuback_at == 0 || entry->unsuback_at > crashed_at);
+        if (is_ending && entry->qos_high != 0 && model->matches[entry->filter][topic])
+            return true;
+    }
+    return false;
+}
+
 /* What was delivered after the last checkpoint comes again, each copy in the log once, and without
  * DUP, as nobody knows that it was delivered. At QoS 2 it must not, and QoS 0 is not kept but for
- * wills. */
-static bool is_repeated_by_crash(const struct model *model, struct model_count *count,
-                                 const struct model_receipt *receipt)
+ * wills, and for subscriptions that were above it. */
+static bool is_repeated_by_crash(const struct model *model, const struct model_life *life,
+                                 struct model_count *count, const struct model_receipt *receipt)
 {
-    bool is_will = model->messages[receipt->message].is_will;
-    bool may_repeat = count->live_qos == 1 || (count->live_qos == 0 && is_will);
-    if (!may_repeat || count->first_at == 0)
+    const struct model_message *message = &model->messages[receipt->message];
+    if (count->live_qos == 2 || count->first_at == 0)
         return false;
     for (uint32_t i = 0; i < model->crash_count; i++) {
         const struct model_crash *crash = &model->crashes[i];
         bool is_between = count->live_connected_at < crash->at && crash->at < receipt->connected_at;
-        if (is_between && crash->at_ns <= count->live_ns + model->crash_window_ns)
+        bool is_kept = count->live_qos == 1 || message->is_will ||
+                       was_end_under_way(model, life, message->topic, count->live_at, crash->at);
+        if (is_between && is_kept && crash->at_ns <= count->live_ns + model->crash_window_ns)
             count->repeatable = (uint16_t)(count->plain + count->repeated);
     }
     if (receipt->is_dup || count->repeatable == 0)
@@ -410,7 +427,7 @@ static void take_receipt(struct model *model, uint32_t life_number,
         count->retained++;
         model->received_retained++;
     } else {
-        bool is_repeated = is_repeated_by_crash(model, count, &receipt);
+        bool is_repeated = is_repeated_by_crash(model, life, count, &receipt);
         model->repeated += is_repeated;
         count->repeated = (uint16_t)(count->repeated + is_repeated);
         count->plain = (uint16_t)(count->plain + (!receipt.is_dup && !is_repeated));
@@ -418,6 +435,7 @@ static void take_receipt(struct model *model, uint32_t life_number,
         if (count->first_at == 0)
             count->first_at = receipt.at;
         count->live_connected_at = receipt.connected_at;
+        count->live_at = receipt.at;
         count->live_ns = model->now_ns;
         count->live_qos = receipt.qos;
         model->received[receipt.qos]++;

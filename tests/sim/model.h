@@ -88,7 +88,8 @@ struct model_count {
         repeatable;    /* that may still come for the last crash: there may be copies in the log */
     bool is_lost;      /* it never came; counted once, however many subscriptions it is owed to */
     uint64_t first_at; /* live */
-    uint64_t live_ns;  /* last live one, the world's time */
+    uint64_t live_at;  /* last live one */
+    uint64_t live_ns;  /* the same, the world's time */
     uint64_t live_connected_at;
     uint8_t live_qos;
     uint64_t last_at; /* any */

@@ -96,6 +96,53 @@ static void a_message_lost_for_several_filters_is_lost_once(void **state)
     assert_int_equal(losses_found(3, 0), 3);
 }
 
+/* What is said of a client that lowers its subscription to QoS 0, receives a message so, and after
+ * a crash `times` times at the QoS that it had before. */
+static struct model *lower_and_crash(bool is_acknowledged, uint32_t times)
+{
+    struct model *model = model_create(2);
+    const struct model_message message = {
+        .topic = model_add_topic(model, "a"),
+        .publisher = 1,
+        .qos = 1,
+        .payload_bytes = MODEL_STAMP_BYTES,
+    };
+    uint32_t filter = model_add_filter(model, "a");
+    model_match_all(model);
+    model->crash_window_ns = 1000;
+    uint32_t life = model_life_begin(model, 0, true);
+    struct model_receipt receipt = {.connected_at = model->clock};
+    model_suback(model, life, model_subscribe(model, life, filter, 1), 1);
+    receipt.message = model_add_message(model, &message);
+    model_sent(model, receipt.message);
+    uint32_t lowered = model_subscribe(model, life, filter, 0);
+    if (is_acknowledged)
+        model_suback(model, life, lowered, 0);
+    model_receive(model, life, &receipt);
+    model_crash(model);
+    model->lives[life].resumes++;
+    receipt.connected_at = ++model->clock;
+    receipt.qos = 1;
+    for (uint32_t i = 0; i < times; i++)
+        model_receive(model, life, &receipt);
+    return model;
+}
+
+static void a_lowered_subscription_that_a_crash_undoes_repeats_once(void **state)
+{
+    (void)state;
+    struct model *model = lower_and_crash(false, 1);
+    assert_int_equal(model->failure_count, 0);
+    model_destroy(model);
+    model = lower_and_crash(false, 2);
+    assert_int_equal(model->failure_count, 1);
+    assert_non_null(strstr(model->report, "came 2 times"));
+    model_destroy(model);
+    model = lower_and_crash(true, 1);
+    assert_non_null(strstr(model->report, "came 2 times"));
+    model_destroy(model);
+}
+
 static void a_message_that_comes_twice_is_found(void **state)
 {
     (void)state;
@@ -165,6 +212,7 @@ int main(void)
         cmocka_unit_test(an_honest_model_passes),
         cmocka_unit_test(a_lost_message_is_found),
         cmocka_unit_test(a_message_lost_for_several_filters_is_lost_once),
+        cmocka_unit_test(a_lowered_subscription_that_a_crash_undoes_repeats_once),
         cmocka_unit_test(a_message_that_comes_twice_is_found),
         cmocka_unit_test(two_messages_that_trade_places_are_found),
         cmocka_unit_test(a_wrong_qos_is_found),
