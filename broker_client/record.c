@@ -29,7 +29,7 @@ enum {
     AT_FIELDS_BYTES = 80,
     AT_TOPIC_BYTES = 84,
     AT_PACKET_ID = 86,
-    HEADER_BYTES = 88
+    HEADER_BYTES = RECORD_HEADER_BYTES
 };
 
 enum {
@@ -155,38 +155,37 @@ struct lengths {
     uint32_t all;
 };
 
-/* 0, -EAGAIN or -EBADMSG, as record_decode. */
-static int read_lengths(const unsigned char *bytes, size_t count, struct lengths *out_lengths)
+/* False: a header that no record has. */
+static bool read_lengths(const unsigned char *bytes, struct lengths *out_lengths)
 {
-    if (count < HEADER_BYTES)
-        return -EAGAIN;
     uint32_t all = wire_little_load_u32(bytes + AT_LENGTH);
     uint32_t topic_bytes = wire_little_load_u16(bytes + AT_TOPIC_BYTES);
     uint32_t fields_bytes = wire_little_load_u32(bytes + AT_FIELDS_BYTES);
     uint8_t flags = bytes[AT_FLAGS];
     if (bytes[AT_FORMAT] != RECORD_FORMAT || (flags & ~FLAGS_ENCODED) != 0 ||
         (flags & RECORD_QOS_MASK) == RECORD_QOS_MASK)
-        return -EBADMSG;
+        return false;
     if (topic_bytes == 0 || fields_bytes > FIELDS_BYTES_MAX ||
         all < HEADER_BYTES + topic_bytes + fields_bytes)
-        return -EBADMSG;
+        return false;
     uint32_t payload_bytes = all - HEADER_BYTES - topic_bytes - fields_bytes;
     if (payload_bytes > RECORD_PAYLOAD_BYTES_MAX)
-        return -EBADMSG;
-    if (count < all)
-        return -EAGAIN;
+        return false;
     *out_lengths = (struct lengths){topic_bytes, fields_bytes, payload_bytes, all};
-    return 0;
+    return true;
 }
 
 long record_decode(struct heap *heap, uint64_t seed, const void *bytes, size_t count,
                    struct record **out_record)
 {
     const unsigned char *from = bytes;
+    if (count < HEADER_BYTES)
+        return -EAGAIN;
     struct lengths lengths;
-    int result = read_lengths(from, count, &lengths);
-    if (result < 0)
-        return result;
+    if (!read_lengths(from, &lengths))
+        return -EBADMSG;
+    if (count < lengths.all)
+        return -EAGAIN;
     if (wire_little_load_u64(from + AT_CHECKSUM) != checksum(seed, from, lengths.all))
         return -EBADMSG;
     struct record *record =
@@ -205,4 +204,25 @@ long record_decode(struct heap *heap, uint64_t seed, const void *bytes, size_t c
     memcpy(record->bytes, from + HEADER_BYTES, body_bytes(record));
     *out_record = record;
     return (long)lengths.all;
+}
+
+bool record_peek(const void *bytes, struct record_view *out_view)
+{
+    const unsigned char *from = bytes;
+    struct lengths lengths;
+    if (!read_lengths(from, &lengths))
+        return false;
+    out_view->sequence = wire_little_load_u64(from + AT_SEQUENCE);
+    out_view->publish_ms = wire_little_load_u64(from + AT_PUBLISH_MS);
+    out_view->deduplication_id = load_id(from + AT_DEDUPLICATION_ID);
+    out_view->topic = from + HEADER_BYTES;
+    out_view->bytes = lengths.all;
+    out_view->topic_bytes = (uint16_t)lengths.topic_bytes;
+    out_view->partition = wire_little_load_u16(from + AT_PARTITION);
+    return true;
+}
+
+bool record_check(uint64_t seed, const void *bytes, uint32_t record_bytes)
+{
+    return wire_little_load_u64(bytes) == checksum(seed, bytes, record_bytes);
 }

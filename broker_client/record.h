@@ -126,4 +126,24 @@ long record_encode(const struct record *record, uint64_t seed, void *out_bytes, 
 long record_decode(struct heap *heap, uint64_t seed, const void *bytes, size_t count,
                    struct record **out_record);
 
+enum { RECORD_HEADER_BYTES = 88 }; /* of the encoded form, before the topic */
+
+/* What an encoded record says of itself, for who steps over records or indexes them. */
+struct record_view {
+    uint64_t sequence;
+    uint64_t publish_ms;
+    struct record_id deduplication_id;
+    const unsigned char *topic; /* behind the header; may be beyond the bytes that are there */
+    uint32_t bytes;             /* of the whole encoded record */
+    uint16_t topic_bytes;
+    uint16_t partition;
+};
+
+/* Reads the header alone, RECORD_HEADER_BYTES of `bytes`, without the checksum. False: no record
+ * has such a header. */
+bool record_peek(const void *bytes, struct record_view *out_view);
+
+/* True: the checksum of an encoded record of that many bytes, all there, holds. */
+bool record_check(uint64_t seed, const void *bytes, uint32_t record_bytes);
+
 #endif

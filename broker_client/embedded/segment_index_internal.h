@@ -17,7 +17,6 @@
 #include "broker_client/broker_request.h"
 #include "segment_internal.h"
 
-struct disk;
 struct heap;
 
 enum {
@@ -53,14 +52,17 @@ struct segment_index {
     uint32_t directory_count;
     uint32_t postings_count;
     uint32_t ids_count;
+    uint32_t sparse_count;
     uint32_t sparse_block; /* first block of each section */
     uint32_t directory_block;
     uint32_t postings_block;
     uint32_t ids_block;
+    uint32_t block_count;
+    uint64_t file_bytes;
     uint32_t partition_count;
-    uint32_t *fences; /* first hash of each directory block */
     uint32_t fence_count;
-    struct segment_index_partition partitions[];
+    uint32_t *fences; /* first hash of each directory block; of the same memory */
+    struct segment_index_partition partitions[]; /* in the order of the segment's header */
 };
 
 struct segment_index_builder;
@@ -73,8 +75,7 @@ segment_index_builder_create(struct heap *heap, uint64_t hash_seed,
 void segment_index_builder_destroy(struct segment_index_builder *builder);
 
 /* 0, -ENOMEM, -EBADMSG (a partition that the header does not name, or sequences that do not
- * ascend). A record at or above the `limit` of its partition is left out: a later segment has it.
- */
+ * ascend). */
 int segment_index_builder_add(struct segment_index_builder *builder,
                               const struct segment_record *record);
 
@@ -82,24 +83,28 @@ int segment_index_builder_add(struct segment_index_builder *builder,
 const struct segment_index_partition *
 segment_index_builder_partitions(const struct segment_index_builder *builder, uint32_t *out_count);
 
-/* Sorts, writes "log/<number>.new", syncs, renames to .idx, syncs the directory. Out: what stays in
- * memory. 0 or -errno, and nothing stands in the directory but a .new. */
-int segment_index_write(struct segment_index_builder *builder, struct disk *disk, uint64_t data_end,
-                        struct segment_index **out_index);
+/* Sorts, writes "<number>.new" in `directory` (core/disk.h), syncs, renames to .idx, syncs the
+ * directory. Out: what stays in memory, and the file, open for reading. 0 or -errno, and nothing
+ * stands in the directory but a .new. Nothing is to be added any more. */
+int segment_index_write(struct segment_index_builder *builder, int directory, uint64_t data_end,
+                        struct segment_index **out_index, int *out_fd);
 
-/* Reads the header and the fences. 0, -ENOENT, -EBADMSG, -ENOMEM, -EIO ... */
-int segment_index_load(struct disk *disk, struct heap *heap, uint64_t number,
-                       struct segment_index **out_index);
+/* Opens "<number>.idx" and reads its header. 0, -ENOENT, -EBADMSG (damage, or of another segment),
+ * -EPROTONOSUPPORT, -ENOMEM, -EIO ... */
+int segment_index_load(int directory, struct heap *heap, uint64_t number,
+                       struct segment_index **out_index, int *out_fd);
 void segment_index_destroy(struct heap *heap, struct segment_index *index);
 
-/* The ids of records with one, ascending by sequence within a partition. */
+/* Tells the ids of records that have one, ascending by sequence within a partition. 0, -EBADMSG,
+ * -ENOMEM, -EIO ... */
 struct segment_index_id {
     struct record_id id;
     uint64_t sequence;
     uint64_t publish_ms;
     uint16_t partition;
 };
-int segment_index_load_ids(struct disk *disk, const struct segment_index *index, void *context,
+int segment_index_load_ids(int fd, struct heap *heap, const struct segment_index *index,
+                           void *context,
                            void (*on_id)(void *context, const struct segment_index_id *id));
 
 /* True: the checksum of block `block` of that segment's index holds. */

@@ -15,7 +15,8 @@ enum {
     SEGMENT_PAGE_BYTES = 4096,
     SEGMENT_ALIGNMENT = 8, /* of batches and of records in them */
     SEGMENT_BATCH_HEADER_BYTES = 32,
-    SEGMENT_NAME_BYTES = 32 /* "log/0123456789abcdef.seg" and a NUL */
+    SEGMENT_RECORDS_MAX = 1 << 24, /* of a batch; sequences of a segment span less than 2^32 */
+    SEGMENT_NAME_BYTES = 24        /* "0123456789abcdef.seg" and a NUL */
 };
 
 struct segment_partition {
@@ -44,7 +45,7 @@ static inline uint64_t segment_seed(uint64_t segment, uint16_t partition)
     return (segment + 1) * 0x9e3779b97f4a7c15 ^ (uint64_t)partition << 48;
 }
 
-/* "log/<number>.seg"; `suffix` is "seg", "idx" or "new". */
+/* "<number>.seg", in the directory "log"; `suffix` is "seg", "idx" or "new". */
 void segment_name(uint64_t number, const char *suffix, char *out_name);
 /* False: not such a name. */
 bool segment_name_parse(const char *name, const char *suffix, uint64_t *out_number);
@@ -54,15 +55,18 @@ uint32_t segment_header_bytes(uint16_t partition_count);
 /* Writes all segment_header_bytes() of it. */
 void segment_header_encode(const struct segment_header *header,
                            const struct segment_partition *partitions, void *out_bytes);
-/* The bytes it took; -ENODATA: all zero, never written; -EAGAIN: `count` is too small; -EBADMSG;
- * -EPROTONOSUPPORT: another format. `out_partitions` has room for partitions_max (else -EBADMSG).
- */
+/* The bytes it took; -ENODATA: its first page is zero, never written; -EAGAIN: `count` is too small
+ * (SEGMENT_PAGE_BYTES say how many there are: segment_header_length); -EBADMSG; -EPROTONOSUPPORT:
+ * another format. `out_partitions` has room for partitions_max (else -EBADMSG). */
 long segment_header_decode(uint64_t number, const void *bytes, size_t count,
                            struct segment_header *out_header,
                            struct segment_partition *out_partitions, uint32_t partitions_max);
 
+/* What the first page of a header says of its whole length; 0: no header begins so. */
+uint32_t segment_header_length(const void *page);
+
 void segment_batch_encode(uint64_t segment, const struct segment_batch *batch, void *out_header);
-/* 0, or -EBADMSG: no batch header stands here. */
+/* Reads SEGMENT_BATCH_HEADER_BYTES. 0, or -EBADMSG: no batch header stands here. */
 int segment_batch_decode(uint64_t segment, const void *header, struct segment_batch *out_batch);
 
 /* Bytes of a record in a batch. */
@@ -75,13 +79,7 @@ static inline uint64_t segment_record_bytes(const struct record *record)
 /* What a scan is told of each record of a whole batch; nothing is copied. */
 struct segment_record {
     uint64_t offset; /* in the file */
-    uint64_t sequence;
-    uint64_t publish_ms;
-    struct record_id deduplication_id;
-    const unsigned char *topic;
-    uint32_t bytes; /* encoded, without the filling */
-    uint16_t topic_bytes;
-    uint16_t partition;
+    struct record_view view;
 };
 
 /* Checks one batch that stands whole at `bytes` (its header said how long) and tells of each of its
