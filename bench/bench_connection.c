@@ -1,21 +1,25 @@
 /*
  * Connections from the connect to being up, keepalive, and their end; see bench_internal.h.
  *
- * UNBORN -> CONNECTING -> GREETING -> SUBSCRIBING -> UP; from each of them -> GONE.
+ * UNBORN -> CONNECTING -> GREETING -> SUBSCRIBING -> UP; from each of them -> GONE. In the mode
+ * endure AWAY stands for UNBORN and GONE.
  */
 #include <errno.h>
 #include <stdio.h>
 
-#include "bench_internal.h"
+#include "bench_endure.h"
 #include "net/address.h"
 #include "net/mqtt_encode.h"
 
-enum { SUBSCRIBE_PACKET_ID = 1, FILTER_BYTES_MAX = BENCH_TEXT_BYTES_MAX + 16 };
+enum { SUBSCRIBE_PACKET_ID = 1, FILTER_BYTES_MAX = BENCH_TEXT_BYTES_MAX + 32 };
 
-/* A connection has got as far as it will. */
-static void decide(struct bench_run *run)
+/* A connection has got as far as it will, or for the first time as far as it should. */
+static void decide(struct bench_run *run, struct bench_connection *connection)
 {
+    if (connection->is_decided)
+        return;
     ps_assert(run->undecided > 0);
+    connection->is_decided = true;
     run->undecided--;
     run->progress_ns = run->now_ns;
 }
@@ -24,22 +28,31 @@ static void leave(struct bench_run *run, uint32_t index)
 {
     struct bench_connection *connection = &run->connections[index];
     switch ((enum bench_state)connection->state) {
-    case BENCH_UNBORN:
-        decide(run);
-        break;
     case BENCH_CONNECTING:
     case BENCH_GREETING:
     case BENCH_SUBSCRIBING:
         run->connecting--;
-        decide(run);
         break;
     case BENCH_UP:
         run->up--;
         break;
+    case BENCH_UNBORN:
+    case BENCH_AWAY:
     case BENCH_GONE:
         break;
     }
+    if (run->endure != NULL) {
+        bench_endure_on_loss(run, index);
+        return;
+    }
+    decide(run, connection);
     connection->state = BENCH_GONE;
+}
+
+bool bench_connection_is_open(const struct bench_connection *connection)
+{
+    return connection->state == BENCH_GREETING || connection->state == BENCH_SUBSCRIBING ||
+           connection->state == BENCH_UP;
 }
 
 /* Of the first only: when one fails, as a rule all do. */
@@ -72,8 +85,7 @@ static bool note_slot(struct bench_run *run, uint32_t slot, uint32_t index)
     return true;
 }
 
-/* Opens one; false: not now. */
-static bool open_one(struct bench_run *run, uint32_t index)
+bool bench_connection_open(struct bench_run *run, uint32_t index)
 {
     struct sockaddr_storage address;
     socklen_t address_bytes = 0;
@@ -104,7 +116,7 @@ void bench_connection_open_more(struct bench_run *run)
         allowed = ps_min_u64(allowed, (uint64_t)(elapsed_s * (double)options->connect_rate) + 1);
     }
     while (run->connection_next < allowed && run->connecting < options->connecting_max) {
-        if (!open_one(run, run->connection_next))
+        if (!bench_connection_open(run, run->connection_next))
             return;
         run->connection_next++;
     }
@@ -119,7 +131,7 @@ static void greet(struct bench_run *run, uint32_t index)
     const char *password = options->password;
     const struct mqtt_connect connect = {
         .level = MQTT_3_1_1,
-        .is_clean = !options->is_durable,
+        .is_clean = !options->is_durable || bench_endure_is_checker(run, index),
         .keepalive_seconds = (uint16_t)options->keepalive_seconds,
         .client_id = {(const unsigned char *)id, (uint32_t)id_bytes},
         .has_user_name = user_name != NULL,
@@ -149,34 +161,46 @@ void bench_connection_on_connected(struct bench_run *run, uint32_t index, int32_
     greet(run, index);
 }
 
-static void arrive(struct bench_run *run, uint32_t index)
+void bench_connection_arrive(struct bench_run *run, uint32_t index)
 {
     run->connections[index].state = BENCH_UP;
     run->up++;
     run->connecting--;
-    decide(run);
+    decide(run, &run->connections[index]);
+    if (run->endure != NULL)
+        bench_endure_on_up(run, index);
 }
 
 void bench_connection_on_connack(struct bench_run *run, uint32_t index,
                                  const struct mqtt_connack *connack)
 {
     struct bench_connection *connection = &run->connections[index];
-    if (connection->state != BENCH_GREETING || connack->code != MQTT_CONNACK_ACCEPTED) {
+    if (run->endure != NULL) {
+        bench_endure_on_connack(run, index, connack);
+        return;
+    }
+    bool is_resumed = run->options->missed == 0 || connack->is_session_present;
+    bool is_accepted = connack->code == MQTT_CONNACK_ACCEPTED && is_resumed;
+    if (connection->state != BENCH_GREETING || !is_accepted) {
         run->counters.refused++;
         bench_connection_drop(run, index, false);
         return;
     }
-    if (connection->flow_count == 0) {
-        arrive(run, index);
-        return;
-    }
-    connection->state = BENCH_SUBSCRIBING;
+    if (connection->flow_count == 0 || run->options->missed > 0)
+        bench_connection_arrive(run, index);
+    else
+        bench_connection_subscribe(run, index);
+}
+
+void bench_connection_subscribe(struct bench_run *run, uint32_t index)
+{
+    run->connections[index].state = BENCH_SUBSCRIBING;
     char text[FILTER_BYTES_MAX];
     bench_plan_filter(run, index, text, sizeof(text));
     const struct mqtt_filter filter = {
         .text = {(const unsigned char *)text, (uint32_t)strlen(text)},
-        .qos = (uint8_t)run->options->qos,
-        .options = (uint8_t)run->options->qos,
+        .qos = bench_plan_qos(run, index),
+        .options = bench_plan_qos(run, index),
     };
     size_t bytes = mqtt_encode_filters(true, SUBSCRIBE_PACKET_ID, &filter, 1, MQTT_3_1_1, NULL);
     unsigned char *room = bench_output_room(run, index, bytes);
@@ -189,9 +213,9 @@ void bench_connection_on_suback(struct bench_run *run, uint32_t index,
 {
     bool is_granted = run->connections[index].state == BENCH_SUBSCRIBING &&
                       suback->packet_id == SUBSCRIBE_PACKET_ID && suback->codes.count == 1 &&
-                      suback->codes.bytes[0] == run->options->qos;
+                      suback->codes.bytes[0] == bench_plan_qos(run, index);
     if (is_granted) {
-        arrive(run, index);
+        bench_connection_arrive(run, index);
         return;
     }
     run->counters.refused++;
@@ -250,17 +274,19 @@ void bench_connection_on_pingresp(struct bench_run *run, uint32_t index)
 void bench_connection_drop(struct bench_run *run, uint32_t index, bool is_lost)
 {
     struct bench_connection *connection = &run->connections[index];
-    if (connection->state == BENCH_GONE)
+    if (connection->state != BENCH_CONNECTING && !bench_connection_is_open(connection))
         return;
     run->counters.lost += is_lost;
     if (connection->is_blocked)
         run->blocked--;
     connection->is_blocked = false;
+    connection->is_parked = false;
     run->pinged -= connection->pinged;
     connection->pinged = 0;
     bench_output_release(run, connection);
     bench_receive_release(run, connection);
-    run->by_slot[connection->socket.slot] = 0;
+    struct ring_socket socket = connection->socket;
+    run->by_slot[socket.slot] = 0;
     leave(run, index);
-    ring_close(run->ring, connection->socket, false);
+    ring_close(run->ring, socket, false);
 }

@@ -30,6 +30,7 @@ enum {
 
 enum bench_state {
     BENCH_UNBORN,
+    BENCH_AWAY, /* endure: will connect again */
     BENCH_CONNECTING,
     BENCH_GREETING,    /* CONNECT is under way */
     BENCH_SUBSCRIBING, /* SUBSCRIBE is under way */
@@ -52,11 +53,13 @@ struct bench_connection {
     uint32_t flow_first; /* its flows, one per publisher from publisher_first */
     uint32_t flow_count; /* 0: subscribes to nothing */
     uint32_t publisher_first;
+    uint64_t owed; /* --missed: messages that are still to come */
     uint8_t state;
     bool is_readable; /* stands in the list */
     bool is_dirty;    /* stands in the list */
     bool is_blocked;  /* its socket takes no more for now */
     bool is_parked;   /* is not read until it is no longer blocked */
+    bool is_decided;  /* was up, or has given up */
     uint8_t pinged;   /* PINGREQs that were not answered yet */
 };
 
@@ -77,6 +80,7 @@ struct bench_stream {
     bool is_paced;                   /* sends only what is due */
     uint64_t due;                    /* messages that may be sent now, beyond the window */
     uint64_t sent;                   /* messages */
+    uint64_t messages_max;           /* --rounds: to be sent; else UINT64_MAX */
     uint64_t settled;                /* up to here every receiver has got or missed each */
     uint32_t *arrivals;              /* receivers > 1 and a window: of the unsettled, by sequence */
     uint64_t *times;                 /* pingpong: when, by sequence */
@@ -84,7 +88,26 @@ struct bench_stream {
     uint32_t unacked;
 };
 
-enum bench_phase { BENCH_OPENS, BENCH_WARMS, BENCH_MEASURES, BENCH_DRAINS, BENCH_LINGERS };
+/* A PUBLISH that came. */
+struct bench_delivery {
+    const unsigned char *payload;
+    uint32_t payload_bytes;
+    uint16_t packet_id; /* 0 at QoS 0 */
+    uint8_t qos;
+    bool is_retain;
+    bool is_others; /* --filter: its topic is none of PREFIX/... */
+};
+
+enum bench_phase {
+    BENCH_OPENS,
+    BENCH_WARMS,
+    BENCH_MEASURES,
+    BENCH_DRAINS,
+    BENCH_CHECKS, /* endure: the retained values, once more */
+    BENCH_LINGERS
+};
+
+struct bench_endure;
 
 struct bench_run {
     const struct bench_options *options;
@@ -123,9 +146,10 @@ struct bench_run {
     uint32_t paced_count; /* the first of these share the rate */
     struct bench_flow *flows;
     uint64_t flow_count;
-    uint64_t unacked;     /* over all streams */
-    uint64_t outstanding; /* deliveries sent for and not settled */
-    int64_t releases_due; /* PUBREC sent and PUBREL not received */
+    struct bench_endure *endure; /* NULL in other modes */
+    uint64_t unacked;            /* over all streams */
+    uint64_t outstanding;        /* deliveries sent for and not settled */
+    int64_t releases_due;        /* PUBREC sent and PUBREL not received */
 
     uint32_t *readable;
     uint32_t *reading; /* the list of this turn */
@@ -152,12 +176,20 @@ struct bench_run {
  * bench_plan_release in either case. */
 int bench_plan(struct bench_run *run);
 void bench_plan_release(struct bench_run *run);
-/* The filter that a connection subscribes to. */
+/* The filter that a connection subscribes to, and the QoS that it asks for. */
 void bench_plan_filter(const struct bench_run *run, uint32_t connection, char *out,
                        size_t out_bytes);
+uint8_t bench_plan_qos(const struct bench_run *run, uint32_t connection);
 
 /* bench_connection.c: from the connect to being up, keepalive, the end. */
 void bench_connection_open_more(struct bench_run *run);
+/* Bytes can be exchanged. */
+bool bench_connection_is_open(const struct bench_connection *connection);
+/* Begins to connect; false: not now. */
+bool bench_connection_open(struct bench_run *run, uint32_t index);
+/* After CONNACK: what the connection subscribes to, or that it is up. */
+void bench_connection_subscribe(struct bench_run *run, uint32_t index);
+void bench_connection_arrive(struct bench_run *run, uint32_t index);
 void bench_connection_on_connected(struct bench_run *run, uint32_t index, int32_t result);
 void bench_connection_on_connack(struct bench_run *run, uint32_t index,
                                  const struct mqtt_connack *connack);
@@ -180,6 +212,11 @@ void bench_output_unblock(struct bench_run *run, uint32_t index);
 void bench_output_release(struct bench_run *run, struct bench_connection *connection);
 
 /* bench_publish.c: streams. */
+bool bench_publish_is_on(const struct bench_run *run);
+/* What --rounds lets a stream send. */
+uint64_t bench_publish_messages_max(const struct bench_run *run, uint32_t stream);
+/* Whether every message of --rounds was sent. */
+bool bench_publish_is_over(const struct bench_run *run);
 /* Appends what the stream of a connection may send in this turn to its output. True: there is more
  * that it could send at once. */
 bool bench_publish_fill(struct bench_run *run, uint32_t index);
@@ -195,6 +232,8 @@ void bench_publish_on_ack(struct bench_run *run, uint32_t index, enum mqtt_type 
                           uint16_t packet_id);
 
 /* bench_receive.c: receives a bounded amount from the readable connections. */
+/* A payload as this run writes them, apart from the stamp. */
+bool bench_receive_is_intact(const struct bench_run *run, const struct bench_delivery *delivery);
 void bench_receive_mark(struct bench_run *run, uint32_t index);
 void bench_receive_all(struct bench_run *run);
 void bench_receive_release(struct bench_run *run, struct bench_connection *connection);

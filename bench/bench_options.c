@@ -18,7 +18,9 @@ enum {
     CONNECTIONS_PER_ADDRESS = 8000,
     CONNECTIONS_ALONE = 20000,
     INFLIGHT_DEFAULT = 256,
-    WINDOW_DEFAULT = 200
+    WINDOW_DEFAULT = 200,
+    DURATION_DEFAULT_MS = 10000,
+    DURATION_FINITE_MS = 600000 /* of runs that end by themselves */
 };
 
 const char bench_usage[] =
@@ -30,6 +32,10 @@ const char bench_usage[] =
     "  pingpong   N pairs, each answering the other's message\n"
     "  fanout     1 publisher, N subscribers\n"
     "  fanin      N publishers, 1 subscriber\n"
+    "  endure     N pairs of sessions that stay, at QoS 1 and 2, while the server is killed and\n"
+    "             started again: they come back, and nothing acknowledged may be lost; SIGINT "
+    "ends\n"
+    "             publishing, a second one the draining\n"
     "where to:\n"
     "  --host ADDRESS (127.0.0.1)   --port PORT (1883)\n"
     "  --addresses K    spread over K consecutive addresses from ADDRESS, which the server must\n"
@@ -38,7 +44,9 @@ const char bench_usage[] =
     "  --username NAME  --password WORD\n"
     "how much:\n"
     "  --connections N (100)    pairs in the modes of pairs\n"
-    "  --seconds S (10)         of measuring; fractions are allowed\n"
+    "  --seconds S (10)         of measuring; fractions are allowed; with --rounds and --missed "
+    "at\n"
+    "                           most, and 600\n"
     "  --warmup S (0)           before it, not counted in the latencies\n"
     "  --drain S (5)            at the end, without progress, before a message counts as lost\n"
     "  --rate R                 messages a second of all publishers together (open loop);\n"
@@ -46,8 +54,16 @@ const char bench_usage[] =
     "  --window W               undelivered messages per publisher at most (closed loop); default\n"
     "                           200 without --rate, 1 for pingpong\n"
     "  --inflight I             unacknowledged messages per publisher at most (256)\n"
-    "  --qos Q (0)              both ways      --payload BYTES (64)\n"
+    "  --qos Q (0)              both ways; endure: 1 or 2, default both in all combinations\n"
+    "  --payload BYTES (64)\n"
     "  --publishers P           sub: P publishers to tell apart; their topics come by wildcard\n"
+    "  --topics T               pub: the publishers share T topics, mixed; a subscriber knows the\n"
+    "                           messages of each topic as those of a publisher of its own\n"
+    "  --rounds M               pub: M messages to each of the T topics, then it ends\n"
+    "  --missed M               sub: resumes sessions that stay, subscribes to nothing, and ends "
+    "when\n"
+    "                           each has the M messages of each of its publishers; the latency is\n"
+    "                           the time from the first connect until a session has all\n"
     "how:\n"
     "  --topic PREFIX (bench)   topics are PREFIX/0, PREFIX/1 ...\n"
     "  --id PREFIX              ClientIds are PREFIX-0 ...; default bench-PID\n"
@@ -55,16 +71,23 @@ const char bench_usage[] =
     "  --durable                sessions that stay (clean session 0); without --id the ClientIds\n"
     "                           are bench-0 ..., so that the next run finds them again\n"
     "  --subscribe              conn: a subscription of its own for each connection\n"
+    "  --filter FILTER          conn, sub: subscribe to this; what comes of other topics than\n"
+    "                           PREFIX/... is counted apart\n"
+    "  --away S (30)            endure: how long the server may be away\n"
+    "  --duplicate-age-ms MS (3000)  endure: a duplicate at QoS 1 of a message that came before "
+    "is\n"
+    "                           counted apart: its connection had lasted that long since\n"
     "  --cpu C                  run on this core\n"
     "  --server-pid PID         report that process's CPU time and memory too\n"
     "  --may-lose               a lost message is no failure\n"
-    "  --json                   the summary as one JSON object       --quiet   no progress lines\n"
+    "  --json                   the summary as one JSON object\n"
+    "  --progress S (1)         between progress lines               --quiet   none\n"
     "exit status: 0; 1 when a connection or a message was lost or a check failed; 2: bad usage\n";
 
 static const char *const mode_names[BENCH_MODES] = {
     [BENCH_CONN] = "conn",         [BENCH_PUB] = "pub",       [BENCH_SUB] = "sub",
     [BENCH_PAIRS] = "pairs",       [BENCH_FANOUT] = "fanout", [BENCH_FANIN] = "fanin",
-    [BENCH_PINGPONG] = "pingpong",
+    [BENCH_PINGPONG] = "pingpong", [BENCH_ENDURE] = "endure",
 };
 
 enum kind { KIND_TEXT, KIND_COUNT, KIND_SECONDS, KIND_FLAG };
@@ -84,15 +107,22 @@ static const struct option {
     {"password", KIND_TEXT, AT(password), 0, 0},
     {"connections", KIND_COUNT, AT(connections), 1, BENCH_CONNECTIONS_MAX},
     {"publishers", KIND_COUNT, AT(publishers), 1, BENCH_CONNECTIONS_MAX},
+    {"topics", KIND_COUNT, AT(topics), 1, BENCH_TOPICS_MAX},
+    {"rounds", KIND_COUNT, AT(rounds), 1, 1000000000},
+    {"missed", KIND_COUNT, AT(missed), 1, 1000000000},
     {"seconds", KIND_SECONDS, AT(duration_ms), 1, 604800000},
     {"warmup", KIND_SECONDS, AT(warmup_ms), 0, 604800000},
     {"drain", KIND_SECONDS, AT(drain_ms), 0, 604800000},
+    {"progress", KIND_SECONDS, AT(progress_ms), 1, 604800000},
+    {"away", KIND_SECONDS, AT(away_ms), 1, 604800000},
+    {"duplicate-age-ms", KIND_COUNT, AT(duplicate_age_ms), 1, 604800000},
     {"rate", KIND_COUNT, AT(rate), 1, 1000000000},
     {"window", KIND_COUNT, AT(window), 1, BENCH_WINDOW_MAX},
     {"inflight", KIND_COUNT, AT(inflight), 1, BENCH_INFLIGHT_MAX},
     {"qos", KIND_COUNT, AT(qos), 0, 2},
     {"payload", KIND_COUNT, AT(payload_bytes), BENCH_STAMP_BYTES, BENCH_PAYLOAD_BYTES_MAX},
     {"topic", KIND_TEXT, AT(topic), 0, 0},
+    {"filter", KIND_TEXT, AT(filter), 0, 0},
     {"id", KIND_TEXT, AT(id), 0, 0},
     {"keepalive", KIND_COUNT, AT(keepalive_seconds), 0, 65535},
     {"connect-rate", KIND_COUNT, AT(connect_rate), 1, 10000000},
@@ -218,29 +248,40 @@ static int take_mode(const char *word, struct bench_options *options, char *erro
     return -EINVAL;
 }
 
-/* What follows from the other options. */
-static int complete(struct bench_options *options, char *error, size_t error_bytes)
+/* What belongs to another mode, or needs another option. */
+static int judge(const struct bench_options *options, char *error, size_t error_bytes)
 {
-    bool is_loop = options->mode != BENCH_CONN && options->mode != BENCH_SUB;
-    if (options->mode == BENCH_PINGPONG && options->window == 0)
-        options->window = 1;
-    if (is_loop && options->mode != BENCH_PUB && options->rate == 0 && options->window == 0)
-        options->window = WINDOW_DEFAULT;
-    if (options->mode == BENCH_PUB && options->window != 0) {
-        snprintf(error, error_bytes,
-                 "--window: a publisher alone does not see deliveries; use --inflight or --rate");
-        return -EINVAL;
+    enum bench_mode mode = options->mode;
+    bool is_sub = mode == BENCH_SUB;
+    const struct {
+        bool is_wrong;
+        const char *text;
+    } faults[] = {
+        {mode == BENCH_PUB && options->window != 0,
+         "--window: a publisher alone does not see deliveries; use --inflight or --rate"},
+        {options->publishers != 0 && !is_sub, "--publishers belongs to the mode sub"},
+        {options->topics != 0 && mode != BENCH_PUB, "--topics belongs to the mode pub"},
+        {options->topics != 0 && options->topics < options->connections,
+         "--topics: there are more publishers than topics"},
+        {options->rounds != 0 && options->topics == 0, "--rounds needs --topics"},
+        {options->missed != 0 && !is_sub, "--missed belongs to the mode sub"},
+        {options->filter != NULL && !is_sub && mode != BENCH_CONN,
+         "--filter belongs to the modes conn and sub"},
+        {options->filter != NULL && is_sub && options->publishers == 0,
+         "--filter: in the mode sub it needs --publishers"},
+        {options->password != NULL && options->user_name == NULL, "--password needs --username"},
+    };
+    for (size_t i = 0; i < ps_array_count(faults); i++) {
+        if (faults[i].is_wrong) {
+            snprintf(error, error_bytes, "%s", faults[i].text);
+            return -EINVAL;
+        }
     }
-    if (options->publishers != 0 && options->mode != BENCH_SUB) {
-        snprintf(error, error_bytes, "--publishers belongs to the mode sub");
-        return -EINVAL;
-    }
-    if (options->password != NULL && options->user_name == NULL) {
-        snprintf(error, error_bytes, "--password needs --username");
-        return -EINVAL;
-    }
-    if (options->is_durable && options->id == NULL)
-        options->id = "bench";
+    return 0;
+}
+
+static int complete_addresses(struct bench_options *options, char *error, size_t error_bytes)
+{
     struct sockaddr_storage address;
     socklen_t address_bytes;
     if (options->addresses == 0) {
@@ -262,6 +303,23 @@ static int complete(struct bench_options *options, char *error, size_t error_byt
     return 0;
 }
 
+/* What follows from the other options. */
+static void complete(struct bench_options *options)
+{
+    enum bench_mode mode = options->mode;
+    bool is_loop = mode != BENCH_CONN && mode != BENCH_SUB && mode != BENCH_PUB;
+    if (mode == BENCH_PINGPONG && options->window == 0)
+        options->window = 1;
+    if (is_loop && options->rate == 0 && options->window == 0)
+        options->window = WINDOW_DEFAULT;
+    if (options->duration_ms == 0)
+        options->duration_ms =
+            options->rounds + options->missed > 0 ? DURATION_FINITE_MS : DURATION_DEFAULT_MS;
+    options->is_durable = options->is_durable || options->missed > 0 || mode == BENCH_ENDURE;
+    if (options->is_durable && mode != BENCH_ENDURE && options->id == NULL)
+        options->id = "bench";
+}
+
 int bench_options_parse(int count, char *const *words, struct bench_options *out_options,
                         char *error, size_t error_bytes)
 {
@@ -271,8 +329,10 @@ int bench_options_parse(int count, char *const *words, struct bench_options *out
         .topic = "bench",
         .port = 1883,
         .connections = 100,
-        .duration_ms = 10000,
         .drain_ms = 5000,
+        .progress_ms = 1000,
+        .away_ms = 30000,
+        .duplicate_age_ms = 3000,
         .inflight = INFLIGHT_DEFAULT,
         .payload_bytes = 64,
         .keepalive_seconds = 60,
@@ -288,11 +348,15 @@ int bench_options_parse(int count, char *const *words, struct bench_options *out
     }
     if (options.mode == BENCH_MODES && !options.is_help) {
         snprintf(error, error_bytes,
-                 "a mode is missing: conn, pub, sub, pairs, pingpong, fanout "
-                 "or fanin");
+                 "a mode is missing: conn, pub, sub, pairs, pingpong, fanout, "
+                 "fanin or endure");
         return -EINVAL;
     }
-    int status = options.is_help ? 0 : complete(&options, error, error_bytes);
+    int status = options.is_help ? 0 : judge(&options, error, error_bytes);
+    if (status == 0 && !options.is_help) {
+        complete(&options);
+        status = complete_addresses(&options, error, error_bytes);
+    }
     if (status == 0)
         *out_options = options;
     return status;
@@ -311,6 +375,8 @@ uint64_t bench_options_sockets(const struct bench_options *options)
     case BENCH_FANOUT:
     case BENCH_FANIN:
         return options->connections + 1;
+    case BENCH_ENDURE:
+        return 2 * options->connections + 1;
     case BENCH_MODES:
         break;
     }

@@ -19,6 +19,7 @@ enum bench_mode {
     BENCH_PAIRS,    /* N publishers, each with a subscriber of its own */
     BENCH_FANOUT,   /* 1 publisher, N subscribers */
     BENCH_FANIN,    /* N publishers, 1 subscriber */
+    BENCH_ENDURE,   /* N pairs of sessions that stay, over any number of the server's ends */
     BENCH_MODES
 };
 
@@ -26,6 +27,7 @@ enum {
     BENCH_CONNECTIONS_MAX = 5000000,
     BENCH_WINDOW_MAX = 65536,
     BENCH_INFLIGHT_MAX = 65535,
+    BENCH_TOPICS_MAX = 100000000,
     BENCH_TEXT_BYTES_MAX = 128,
     BENCH_ERROR_BYTES_MAX = 256
 };
@@ -34,20 +36,27 @@ struct bench_options {
     enum bench_mode mode;
     const char *host;
     const char *topic;
-    const char *id; /* NULL: bench-PID; of durable sessions never */
+    const char *id; /* NULL: bench-PID; of durable sessions NULL only in endure */
     const char *user_name;
     const char *password;
+    const char *filter; /* conn, sub: subscribed to instead of the topics; NULL: the topics */
     uint64_t port;
     uint64_t addresses; /* 0: as many as the connections need */
     uint64_t connections;
     uint64_t publishers; /* sub: how many there are to tell apart; 0: one per connection */
+    uint64_t topics;     /* pub: that all publishers share; 0: one each */
+    uint64_t rounds;     /* pub: messages to each of these topics; 0: until the time is over */
+    uint64_t missed;     /* sub: messages of each publisher that wait for the session; 0: any */
     uint64_t duration_ms;
     uint64_t warmup_ms;
     uint64_t drain_ms;
-    uint64_t rate;   /* messages a second of all publishers together; 0: closed loop */
-    uint64_t window; /* undelivered messages per publisher; 0: no bound */
+    uint64_t progress_ms;
+    uint64_t away_ms;          /* endure: how long the server may be away */
+    uint64_t duplicate_age_ms; /* endure: a duplicate of what is older counts apart */
+    uint64_t rate;             /* messages a second of all publishers together; 0: closed loop */
+    uint64_t window;           /* undelivered messages per publisher; 0: no bound */
     uint64_t inflight;
-    uint64_t qos;
+    uint64_t qos; /* endure: 0 means 1 and 2 in all four combinations */
     uint64_t payload_bytes;
     uint64_t keepalive_seconds;
     uint64_t connect_rate; /* 0: as fast as it goes */

@@ -120,7 +120,7 @@ void bench_output_flush(struct bench_run *run)
     for (uint32_t i = 0; i < flushing_count; i++) {
         uint32_t index = flushing[i];
         struct bench_connection *connection = &run->connections[index];
-        bool can_say = !connection->is_blocked && connection->state != BENCH_GONE;
+        bool can_say = !connection->is_blocked && bench_connection_is_open(connection);
         bool has_more =
             can_say && connection->stream != BENCH_NO_STREAM && bench_publish_fill(run, index);
         connection->is_dirty = false;

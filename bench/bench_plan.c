@@ -9,11 +9,16 @@
  * fanout    N subscribers, 1 publisher           1             one per subscriber
  * fanin     N publishers, 1 subscriber           N             N
  * pingpong  N that begin, N that answer          N, then N     one each
+ * endure    N subscribers, N publishers, 1 more  N             none: bench_endure.h
+ *
+ * With --topics a stream of the mode pub publishes to every topic that equals its number modulo the
+ * streams; with --missed a flow begins with its first message and ends with the last that is
+ * awaited.
  */
 #include <stdio.h>
 #include <unistd.h>
 
-#include "bench_internal.h"
+#include "bench_endure.h"
 #include "net/mqtt_encode.h"
 
 enum { TOPIC_BYTES_MAX = BENCH_TEXT_BYTES_MAX + 16, CACHED_BYTES_MAX = 8 << 20 };
@@ -23,10 +28,20 @@ void bench_plan_filter(const struct bench_run *run, uint32_t connection, char *o
 {
     const struct bench_connection *subscriber = &run->connections[connection];
     bool is_pattern = run->options->mode == BENCH_FANIN || run->options->publishers > 0;
-    if (is_pattern)
+    if (run->endure != NULL)
+        bench_endure_filter(run, connection, out, out_bytes);
+    else if (run->options->filter != NULL)
+        snprintf(out, out_bytes, "%s", run->options->filter);
+    else if (is_pattern)
         snprintf(out, out_bytes, "%s/+", run->options->topic);
     else
         snprintf(out, out_bytes, "%s/%u", run->options->topic, subscriber->publisher_first);
+}
+
+uint8_t bench_plan_qos(const struct bench_run *run, uint32_t connection)
+{
+    return run->endure != NULL ? bench_endure_subscribe_qos(run, connection)
+                               : (uint8_t)run->options->qos;
 }
 
 static int plan_stream(struct bench_run *run, uint32_t index)
@@ -34,7 +49,10 @@ static int plan_stream(struct bench_run *run, uint32_t index)
     struct bench_stream *stream = &run->streams[index];
     const struct bench_options *options = run->options;
     char topic[TOPIC_BYTES_MAX];
-    int topic_bytes = snprintf(topic, sizeof(topic), "%s/%u", options->topic, index);
+    /* Of several topics the longest: room is made for it. */
+    uint64_t number = options->topics > 0 ? options->topics - 1 : index;
+    int topic_bytes = snprintf(topic, sizeof(topic), "%s/%u", options->topic, (uint32_t)number);
+    stream->messages_max = bench_publish_messages_max(run, index);
     const struct mqtt_publish publish = {
         .qos = (uint8_t)options->qos,
         .packet_id = options->qos > 0 ? 1 : 0,
@@ -112,6 +130,9 @@ static void assign(struct bench_run *run)
             publishes(run, count + i, count + i, 1);
             subscribes(run, count + i, i, 1);
             break;
+        case BENCH_ENDURE:
+            publishes(run, count + i, i, 0);
+            break;
         case BENCH_MODES:
             break;
         }
@@ -131,6 +152,7 @@ static uint64_t stream_count_of(const struct bench_options *options)
     case BENCH_PUB:
     case BENCH_PAIRS:
     case BENCH_FANIN:
+    case BENCH_ENDURE:
         return options->connections;
     case BENCH_FANOUT:
         return 1;
@@ -188,9 +210,13 @@ int bench_plan(struct bench_run *run)
     run->flows = zalloc_many(run, run->flow_count, sizeof(*run->flows));
     if (status < 0 || run->flows == NULL)
         return -ENOMEM;
-    for (uint64_t i = 0; i < run->flow_count && options->mode == BENCH_SUB; i++)
+    bool is_open = options->mode == BENCH_SUB && options->missed == 0;
+    for (uint64_t i = 0; i < run->flow_count && is_open; i++)
         run->flows[i].next = BENCH_FLOW_OPEN;
-    return 0;
+    for (uint32_t i = 0; i < run->connection_count && options->missed > 0; i++)
+        run->connections[i].owed = run->connections[i].flow_count * options->missed;
+    run->outstanding = run->counters.expected = run->flow_count * options->missed;
+    return options->mode == BENCH_ENDURE ? bench_endure_plan(run) : 0;
 }
 
 void bench_plan_release(struct bench_run *run)
@@ -205,6 +231,7 @@ void bench_plan_release(struct bench_run *run)
         heap_free(&run->heap, run->streams[i].times);
         heap_free(&run->heap, run->streams[i].inflight);
     }
+    bench_endure_release(run);
     void *const parts[] = {run->payload, run->scratch, run->connections, run->readable,
                            run->reading, run->dirty,   run->flushing,    run->by_slot,
                            run->streams, run->flows};

@@ -2,24 +2,44 @@
  * Streams: what each publisher may send, its windows, and the acknowledgements; see
  * bench_internal.h.
  */
-#include "bench_internal.h"
+#include <stdio.h>
+
+#include "bench_endure.h"
 #include "core/wire.h"
 #include "net/mqtt_encode.h"
 
-enum { PACED_PER_TURN_MAX = 65536 };
+/* --topics: one's next is this many further, so that topics of any part of the range are mixed. */
+enum { PACED_PER_TURN_MAX = 65536, TOPIC_STRIDE = 1000003 };
 
-static bool is_publishing(const struct bench_run *run)
+bool bench_publish_is_on(const struct bench_run *run)
 {
     return run->phase == BENCH_WARMS || run->phase == BENCH_MEASURES;
+}
+
+bool bench_publish_is_over(const struct bench_run *run)
+{
+    return run->options->rounds > 0 &&
+           run->counters.sent == run->options->topics * run->options->rounds;
+}
+
+/* The topics that a stream publishes to are those that equal its number modulo the streams. */
+static uint64_t stream_topics(const struct bench_run *run, uint32_t index)
+{
+    return (run->options->topics - index + run->stream_count - 1) / run->stream_count;
+}
+
+uint64_t bench_publish_messages_max(const struct bench_run *run, uint32_t index)
+{
+    return run->options->rounds > 0 ? run->options->rounds * stream_topics(run, index) : UINT64_MAX;
 }
 
 /* Messages that the stream may send now, as far as windows and pace go. */
 static uint64_t stream_credit(const struct bench_run *run, const struct bench_stream *stream)
 {
     const struct bench_options *options = run->options;
-    uint64_t credit = UINT64_MAX;
+    uint64_t credit = stream->messages_max - stream->sent;
     if (options->window > 0)
-        credit = options->window - (stream->sent - stream->settled);
+        credit = ps_min_u64(credit, options->window - (stream->sent - stream->settled));
     if (stream->is_paced)
         credit = ps_min_u64(credit, stream->due);
     if (stream->inflight != NULL)
@@ -43,32 +63,62 @@ static uint64_t send_time_ns(struct bench_run *run, uint32_t index, struct bench
     return time_ns;
 }
 
-/* Writes the stream's next message. */
-static void write_message(struct bench_run *run, uint32_t index, unsigned char *out)
+/* The head of the stream's next message, without a packet id, and whose message of which number it
+ * is. Answers its bytes. */
+static uint32_t write_head(struct bench_run *run, uint32_t index, struct bench_stamp *stamp,
+                           unsigned char *out)
 {
     struct bench_stream *stream = &run->streams[index];
-    const struct bench_stamp stamp = {
+    const struct bench_options *options = run->options;
+    if (options->topics == 0) {
+        memcpy(out, stream->head, stream->head_bytes);
+        return stream->head_bytes;
+    }
+    uint64_t count = stream_topics(run, index);
+    uint64_t position = stream->sent % count;
+    /* A step that shares a factor with the count would not reach all: then they come in order. */
+    bool is_mixed = count % TOPIC_STRIDE != 0;
+    uint64_t mixed = is_mixed ? position * TOPIC_STRIDE % count : position;
+    stamp->publisher = (uint32_t)(index + mixed * run->stream_count);
+    stamp->sequence = stream->sent / count;
+    char topic[BENCH_TEXT_BYTES_MAX + 16];
+    int bytes = snprintf(topic, sizeof(topic), "%s/%u", options->topic, stamp->publisher);
+    const struct mqtt_publish publish = {
+        .qos = (uint8_t)options->qos,
+        .packet_id = options->qos > 0 ? 1 : 0,
+        .topic = {(const unsigned char *)topic, (uint32_t)bytes},
+        .payload = {NULL, (uint32_t)options->payload_bytes},
+    };
+    return (uint32_t)mqtt_encode_publish_head(&publish, MQTT_3_1_1, out);
+}
+
+/* Writes the stream's next message. Answers its bytes. */
+static uint32_t write_message(struct bench_run *run, uint32_t index, unsigned char *out)
+{
+    struct bench_stream *stream = &run->streams[index];
+    struct bench_stamp stamp = {
         .run = run->run_id,
         .publisher = index,
         .sequence = stream->sent,
         .time_ns = send_time_ns(run, index, stream),
     };
-    memcpy(out, stream->head, stream->head_bytes);
+    uint32_t head_bytes = write_head(run, index, &stamp, out);
     if (stream->inflight != NULL) {
         uint32_t slot = (uint32_t)(stream->sent % run->options->inflight);
         stream->inflight[slot] =
             (struct bench_inflight){.time_ns = stamp.time_ns, .state = BENCH_AWAITS_FIRST};
-        wire_store_u16(out + stream->head_bytes - 2, (uint16_t)(slot + 1));
+        wire_store_u16(out + head_bytes - 2, (uint16_t)(slot + 1));
         stream->unacked++;
         run->unacked++;
     }
-    memcpy(out + stream->head_bytes, run->payload, run->options->payload_bytes);
-    bench_stamp_write(&stamp, out + stream->head_bytes);
+    memcpy(out + head_bytes, run->payload, run->options->payload_bytes);
+    bench_stamp_write(&stamp, out + head_bytes);
     stream->sent++;
     stream->due -= stream->is_paced;
     run->counters.sent++;
     run->counters.expected += stream->receivers;
     run->outstanding += stream->receivers;
+    return head_bytes + (uint32_t)run->options->payload_bytes;
 }
 
 /* Acknowledgements may come out of order, so the next packet id can be taken though others are
@@ -81,11 +131,13 @@ static bool is_next_id_free(const struct bench_run *run, const struct bench_stre
 
 bool bench_publish_fill(struct bench_run *run, uint32_t index)
 {
+    if (run->endure != NULL)
+        return bench_endure_fill(run, index);
     uint32_t number = run->connections[index].stream;
     struct bench_stream *stream = &run->streams[number];
     /* Answers go on while the run drains. */
     bool is_answer = number >= run->paced_count;
-    if (run->connections[index].state != BENCH_UP || (!is_publishing(run) && !is_answer))
+    if (run->connections[index].state != BENCH_UP || (!bench_publish_is_on(run) && !is_answer))
         return false;
     uint64_t credit = stream_credit(run, stream);
     size_t message_bytes = stream->head_bytes + run->options->payload_bytes;
@@ -102,15 +154,15 @@ bool bench_publish_fill(struct bench_run *run, uint32_t index)
             run->connections[index].output_bytes -= (uint32_t)(count * message_bytes);
         }
         struct bench_connection *connection = &run->connections[index];
-        write_message(run, number, connection->output + connection->output_bytes);
-        connection->output_bytes += (uint32_t)message_bytes;
+        connection->output_bytes +=
+            write_message(run, number, connection->output + connection->output_bytes);
     }
     return credit > count;
 }
 
 void bench_publish_pace(struct bench_run *run)
 {
-    if (run->options->rate == 0 || run->paced_count == 0 || !is_publishing(run))
+    if (run->options->rate == 0 || run->paced_count == 0 || !bench_publish_is_on(run))
         return;
     double elapsed_s = (double)(run->now_ns - run->pace_start_ns) / 1e9;
     uint64_t due = (uint64_t)(elapsed_s * (double)run->options->rate) + 1;
@@ -124,7 +176,7 @@ void bench_publish_pace(struct bench_run *run)
 
 uint64_t bench_publish_next_ns(const struct bench_run *run)
 {
-    if (run->options->rate == 0 || run->paced_count == 0 || !is_publishing(run))
+    if (run->options->rate == 0 || run->paced_count == 0 || !bench_publish_is_on(run))
         return UINT64_MAX;
     return run->pace_start_ns + (uint64_t)((double)run->paced * 1e9 / (double)run->options->rate) +
            1;

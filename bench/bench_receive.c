@@ -3,7 +3,7 @@
  * bench_internal.h. A slice of the scratch has room in front of what is received, where the start
  * of a packet that an earlier receive ended in is put back, so that packets are always contiguous.
  */
-#include "bench_internal.h"
+#include "bench_endure.h"
 #include "core/wire.h"
 #include "net/mqtt_decode.h"
 #include "net/mqtt_encode.h"
@@ -17,8 +17,7 @@ struct known_head {
     uint32_t head_bytes; /* without the packet id; 0: nothing is known */
     uint32_t packet_bytes;
     uint32_t payload_at;
-    uint32_t payload_bytes;
-    uint8_t qos;
+    struct bench_delivery delivery; /* but for where its payload is, and its packet id */
 };
 
 void bench_receive_mark(struct bench_run *run, uint32_t index)
@@ -44,8 +43,9 @@ static struct bench_flow *find_flow(struct bench_run *run,
                                     const struct bench_stamp *stamp)
 {
     bool is_ours = run->options->mode == BENCH_SUB || stamp->run == run->run_id;
+    bool is_awaited = run->options->missed == 0 || stamp->sequence < run->options->missed;
     uint32_t offset = stamp->publisher - connection->publisher_first;
-    if (!is_ours || offset >= connection->flow_count)
+    if (!is_ours || !is_awaited || offset >= connection->flow_count)
         return NULL;
     return &run->flows[connection->flow_first + offset];
 }
@@ -63,21 +63,38 @@ static void record_latency(struct bench_run *run, const struct bench_connection 
     bench_histogram_record(&run->interval, run->now_ns > sent_ns ? run->now_ns - sent_ns : 0);
 }
 
+bool bench_receive_is_intact(const struct bench_run *run, const struct bench_delivery *delivery)
+{
+    size_t rest = run->options->payload_bytes - BENCH_STAMP_BYTES;
+    return delivery->payload_bytes == run->options->payload_bytes &&
+           memcmp(delivery->payload + BENCH_STAMP_BYTES, run->payload + BENCH_STAMP_BYTES, rest) ==
+               0;
+}
+
+/* --missed: a session got `count` messages of what waited for it, or they were passed over. */
+static void serve(struct bench_run *run, struct bench_connection *connection, uint64_t count)
+{
+    connection->owed -= count;
+    run->outstanding -= count;
+    if (connection->owed > 0)
+        return;
+    bench_histogram_record(&run->interval, run->now_ns - run->start_ns);
+    if (run->outstanding == 0)
+        run->result->served_ns = run->now_ns - run->start_ns;
+}
+
 /* Checks and counts one delivery. */
-static void take_message(struct bench_run *run, uint32_t index, const unsigned char *payload,
-                         uint32_t payload_bytes)
+static void take_message(struct bench_run *run, uint32_t index,
+                         const struct bench_delivery *delivery)
 {
     struct bench_connection *connection = &run->connections[index];
-    const size_t rest = run->options->payload_bytes - BENCH_STAMP_BYTES;
     run->counters.deliveries++;
-    if (ps_unlikely(payload_bytes != run->options->payload_bytes ||
-                    memcmp(payload + BENCH_STAMP_BYTES, run->payload + BENCH_STAMP_BYTES, rest) !=
-                        0)) {
+    if (ps_unlikely(!bench_receive_is_intact(run, delivery))) {
         run->counters.corrupt++;
         return;
     }
     struct bench_stamp stamp;
-    bench_stamp_read(payload, &stamp);
+    bench_stamp_read(delivery->payload, &stamp);
     struct bench_flow *flow = find_flow(run, connection, &stamp);
     if (ps_unlikely(flow == NULL)) {
         run->counters.foreign++;
@@ -90,7 +107,9 @@ static void take_message(struct bench_run *run, uint32_t index, const unsigned c
     }
     uint64_t first = flow->next;
     uint64_t settled = bench_flow_take(flow, stamp.sequence, &run->tally);
-    if (run->phase != BENCH_WARMS)
+    if (run->options->missed > 0 && settled > 0)
+        serve(run, connection, settled);
+    else if (run->options->missed == 0 && run->phase != BENCH_WARMS)
         record_latency(run, connection, &stamp);
     if (has_stream && settled > 0)
         bench_publish_settle(run, stamp.publisher, first, settled);
@@ -104,19 +123,45 @@ static void acknowledge(struct bench_run *run, uint32_t index, uint8_t qos, uint
     run->releases_due += qos == 2;
 }
 
-static void on_publish(struct bench_run *run, uint32_t index, uint8_t qos, uint16_t packet_id,
-                       const unsigned char *payload, uint32_t payload_bytes)
+static void on_publish(struct bench_run *run, uint32_t index, const struct bench_delivery *delivery)
 {
-    if (qos != run->options->qos)
-        run->counters.wrong_qos++;
-    take_message(run, index, payload, payload_bytes);
-    if (qos > 0)
-        acknowledge(run, index, qos, packet_id);
+    if (run->endure != NULL) {
+        bench_endure_on_publish(run, index, delivery);
+        return;
+    }
+    if (delivery->is_others) {
+        run->counters.others++;
+    } else {
+        if (delivery->qos != run->options->qos)
+            run->counters.wrong_qos++;
+        take_message(run, index, delivery);
+    }
+    if (delivery->qos > 0)
+        acknowledge(run, index, delivery->qos, delivery->packet_id);
+}
+
+static void on_release(struct bench_run *run, uint32_t index, uint16_t packet_id)
+{
+    if (run->endure != NULL) {
+        bench_endure_on_release(run, index, packet_id);
+        return;
+    }
+    run->releases_due--;
+    unsigned char *room = bench_output_room(run, index, 4);
+    if (room != NULL)
+        mqtt_encode_ack(MQTT_PUBCOMP, packet_id, room);
+}
+
+/* Whether a topic lies under PREFIX/. */
+static bool is_under_prefix(const struct bench_run *run, const struct mqtt_bytes *topic)
+{
+    size_t bytes = strlen(run->options->topic);
+    return topic->count > bytes && topic->bytes[bytes] == '/' &&
+           memcmp(topic->bytes, run->options->topic, bytes) == 0;
 }
 
 static void on_packet(struct bench_run *run, uint32_t index, const struct mqtt_packet *packet)
 {
-    unsigned char *room;
     switch (packet->type) {
     case MQTT_CONNACK:
         bench_connection_on_connack(run, index, &packet->connack);
@@ -127,13 +172,13 @@ static void on_packet(struct bench_run *run, uint32_t index, const struct mqtt_p
     case MQTT_PUBACK:
     case MQTT_PUBREC:
     case MQTT_PUBCOMP:
-        bench_publish_on_ack(run, index, packet->type, packet->ack.packet_id);
+        if (run->endure != NULL)
+            bench_endure_on_answer(run, index, packet->type, packet->ack.packet_id);
+        else
+            bench_publish_on_ack(run, index, packet->type, packet->ack.packet_id);
         return;
     case MQTT_PUBREL:
-        run->releases_due--;
-        room = bench_output_room(run, index, 4);
-        if (room != NULL)
-            mqtt_encode_ack(MQTT_PUBCOMP, packet->ack.packet_id, room);
+        on_release(run, index, packet->ack.packet_id);
         return;
     case MQTT_PINGRESP:
         bench_connection_on_pingresp(run, index);
@@ -177,11 +222,15 @@ static uint32_t take_packet(struct bench_run *run, uint32_t index, const unsigne
         .head_bytes = payload_at - (publish->qos > 0 ? 2 : 0),
         .packet_bytes = frame.packet_bytes,
         .payload_at = payload_at,
-        .payload_bytes = publish->payload.count,
-        .qos = publish->qos,
+        .delivery = {.payload = bytes + payload_at,
+                     .payload_bytes = publish->payload.count,
+                     .packet_id = publish->packet_id,
+                     .qos = publish->qos,
+                     .is_retain = publish->is_retain,
+                     .is_others =
+                         run->options->filter != NULL && !is_under_prefix(run, &publish->topic)},
     };
-    on_publish(run, index, publish->qos, publish->packet_id, bytes + payload_at,
-               publish->payload.count);
+    on_publish(run, index, &known->delivery);
     return frame.packet_bytes;
 }
 
@@ -192,14 +241,17 @@ static size_t take_packets(struct bench_run *run, uint32_t index, const unsigned
     const struct bench_connection *connection = &run->connections[index];
     struct known_head known = {0};
     size_t at = 0;
-    while (at < count && connection->state != BENCH_GONE) {
+    while (at < count && bench_connection_is_open(connection)) {
         const unsigned char *next = bytes + at;
         bool is_known = known.head_bytes > 0 && count - at >= known.packet_bytes &&
                         memcmp(next, known.bytes, known.head_bytes) == 0;
-        uint16_t packet_id = is_known && known.qos > 0 ? wire_load_u16(next + known.head_bytes) : 0;
-        if (is_known && (known.qos == 0 || packet_id != 0)) {
-            on_publish(run, index, known.qos, packet_id, next + known.payload_at,
-                       known.payload_bytes);
+        struct bench_delivery *delivery = &known.delivery;
+        bool has_id = delivery->qos > 0;
+        uint16_t packet_id = is_known && has_id ? wire_load_u16(next + known.head_bytes) : 0;
+        if (is_known && (!has_id || packet_id != 0)) {
+            delivery->payload = next + known.payload_at;
+            delivery->packet_id = packet_id;
+            on_publish(run, index, delivery);
             at += known.packet_bytes;
             continue;
         }
@@ -216,7 +268,7 @@ static void keep_partial(struct bench_run *run, uint32_t index, const unsigned c
                          size_t count)
 {
     struct bench_connection *connection = &run->connections[index];
-    if (connection->state == BENCH_GONE)
+    if (!bench_connection_is_open(connection))
         return;
     if (count == 0) {
         bench_receive_release(run, connection);
@@ -253,7 +305,7 @@ static void on_received(struct bench_run *run, uint32_t index, const struct ring
     size_t taken = take_packets(run, index, bytes, count);
     keep_partial(run, index, bytes + taken, count - taken);
     bool is_full = (uint32_t)request->result == request->bytes_max;
-    if (connection->state != BENCH_GONE && (request->has_more || is_full))
+    if (bench_connection_is_open(connection) && (request->has_more || is_full))
         bench_receive_mark(run, index);
 }
 
@@ -286,7 +338,7 @@ static void receive_round(struct bench_run *run)
     for (uint32_t i = 0; i < reading_count; i++) {
         struct bench_connection *connection = &run->connections[reading[i]];
         connection->is_readable = false;
-        if (connection->state == BENCH_GONE)
+        if (!bench_connection_is_open(connection))
             continue;
         uint32_t unsent = connection->output_bytes - connection->output_sent;
         if (connection->is_blocked && unsent > BENCH_OUTPUT_BYTES_MAX) {

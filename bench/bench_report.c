@@ -36,15 +36,13 @@ static uint64_t lost_messages(const struct bench_result *result)
 
 void bench_report_progress(struct bench_run *run)
 {
-    static const char *const names[] = {[BENCH_OPENS] = "opens",
-                                        [BENCH_WARMS] = "warms",
-                                        [BENCH_MEASURES] = "measures",
-                                        [BENCH_DRAINS] = "drains",
-                                        [BENCH_LINGERS] = "lingers"};
+    static const char *const names[] = {
+        [BENCH_OPENS] = "opens",   [BENCH_WARMS] = "warms",   [BENCH_MEASURES] = "measures",
+        [BENCH_DRAINS] = "drains", [BENCH_CHECKS] = "checks", [BENCH_LINGERS] = "lingers"};
     const struct bench_counters *now = &run->counters;
     if (!run->options->is_quiet)
         fprintf(stderr,
-                "t=%.0f phase=%s up=%u sent=%" PRIu64 " received=%" PRIu64 " acked=%" PRIu64
+                "t=%.1f phase=%s up=%u sent=%" PRIu64 " received=%" PRIu64 " acked=%" PRIu64
                 " missing=%" PRIu64 " lost_connections=%" PRIu64 " p50_us=%.0f p99_us=%.0f\n",
                 seconds(run->now_ns - run->start_ns), names[run->phase], run->up,
                 now->sent - run->reported.sent, now->deliveries - run->reported.deliveries,
@@ -91,6 +89,28 @@ static void text_messages(FILE *file, const struct bench_result *result)
         quantile_us(latency, 999000), (double)latency->max / 1000, latency->count);
 }
 
+static void text_endurance(FILE *file, const struct bench_endurance *tally)
+{
+    fprintf(file,
+            "endurance    %" PRIu64 " reconnects, %" PRIu64 " sessions lost; %" PRIu64
+            " lost, of these acknowledged %" PRIu64 "; retained values %" PRIu64
+            " times checked, %" PRIu64 " lost\n",
+            tally->reconnects, tally->sessions_lost, tally->lost, tally->lost_acked,
+            tally->retained_checks, tally->retained_lost);
+    fprintf(file,
+            "QoS 1        %" PRIu64 " duplicates; of these too old %" PRIu64
+            ", sent again by the publisher %" PRIu64 "\n",
+            tally->duplicates_1, tally->duplicates_1_old, tally->duplicates_1_resent);
+    fprintf(file,
+            "QoS 2        %" PRIu64 " duplicates, %" PRIu64
+            " of publishers without a session, %" PRIu64 " repeated before release, %" PRIu64
+            " ids used again, %" PRIu64 " not released; answers out of order %" PRIu64 "\n",
+            tally->duplicates_2, tally->duplicates_2_unsecured, tally->repeats_2,
+            tally->id_conflicts, tally->unreleased, tally->answers_misordered);
+    if (tally->given_up > 0)
+        fprintf(file, "given up     the server was away for too long\n");
+}
+
 static void text_use(FILE *file, const struct bench_options *options,
                      const struct bench_result *result)
 {
@@ -122,8 +142,41 @@ void bench_report_text(FILE *file, const struct bench_options *options,
     text_connections(file, result);
     if (options->mode != BENCH_CONN)
         text_messages(file, result);
+    if (options->mode == BENCH_ENDURE)
+        text_endurance(file, &result->endurance);
+    if (options->missed > 0)
+        fprintf(file, "served       %" PRIu64 " sessions in %.2f s\n", result->latency.count,
+                seconds(result->served_ns));
     text_use(file, options, result);
     fprintf(file, "result       %s\n", bench_result_is_good(options, result) ? "good" : "FAILED");
+}
+
+static void json_endurance(FILE *file, const struct bench_endurance *tally)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } values[] = {
+        {"reconnects", tally->reconnects},
+        {"sessions_lost", tally->sessions_lost},
+        {"messages_acked", tally->acked},
+        {"messages_received", tally->received},
+        {"lost_acked", tally->lost_acked},
+        {"duplicates_qos_1", tally->duplicates_1},
+        {"duplicates_qos_1_old", tally->duplicates_1_old},
+        {"duplicates_qos_1_resent", tally->duplicates_1_resent},
+        {"duplicates_qos_2", tally->duplicates_2},
+        {"duplicates_qos_2_unsecured", tally->duplicates_2_unsecured},
+        {"repeats_qos_2", tally->repeats_2},
+        {"id_conflicts", tally->id_conflicts},
+        {"unreleased", tally->unreleased},
+        {"answers_misordered", tally->answers_misordered},
+        {"retained_checks", tally->retained_checks},
+        {"retained_lost", tally->retained_lost},
+        {"given_up", tally->given_up},
+    };
+    for (size_t i = 0; i < ps_array_count(values); i++)
+        fprintf(file, ", \"%s\": %" PRIu64, values[i].name, values[i].value);
 }
 
 void bench_report_json(FILE *file, const struct bench_options *options,
@@ -156,6 +209,7 @@ void bench_report_json(FILE *file, const struct bench_options *options,
         {"misordered", (double)result->tally.misordered},
         {"unacked", (double)result->unacked},
         {"foreign", (double)all->foreign},
+        {"others", (double)all->others},
         {"corrupt", (double)all->corrupt},
         {"wrong_qos", (double)all->wrong_qos},
         {"bad_packets", (double)all->bad_packets},
@@ -163,6 +217,7 @@ void bench_report_json(FILE *file, const struct bench_options *options,
         {"sends_blocked", (double)all->sends_blocked},
         {"receives", (double)all->receives},
         {"measured_seconds", measured_s},
+        {"served_seconds", seconds(result->served_ns)},
         {"sent_per_second", per((double)result->measure.sent, measured_s)},
         {"received_per_second", per((double)result->measure.deliveries, measured_s)},
         {"latency_count", (double)result->latency.count},
@@ -190,5 +245,7 @@ void bench_report_json(FILE *file, const struct bench_options *options,
             bench_result_is_good(options, result) ? "true" : "false");
     for (size_t i = 0; i < ps_array_count(values); i++)
         fprintf(file, ", \"%s\": %.15g", values[i].name, values[i].value);
+    if (options->mode == BENCH_ENDURE)
+        json_endurance(file, &result->endurance);
     fprintf(file, "}\n");
 }

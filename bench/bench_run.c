@@ -3,7 +3,7 @@
  *
  * OPENS -> WARMS -> MEASURES -> DRAINS -> LINGERS. It opens until every connection is up or given
  * up; drains until nothing is outstanding or nothing came for drain_ms; and lingers a moment, so
- * that a duplicate can still be seen.
+ * that a duplicate can still be seen. In the mode endure it CHECKS the retained values between.
  */
 #include "bench/bench_run.h"
 
@@ -15,11 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench_internal.h"
+#include "bench_endure.h"
 #include "core/hash.h"
 #include "net/mqtt_encode.h"
 
-enum { OPEN_STALL_MS = 15000, LINGER_MS = 100, REPORT_MS = 1000, NS_PER_MS = 1000000 };
+enum { OPEN_STALL_MS = 15000, LINGER_MS = 100, NS_PER_MS = 1000000 };
 
 static void read_use(const struct bench_run *run, struct bench_process_use *out_client,
                      struct bench_process_use *out_server)
@@ -91,9 +91,28 @@ static void end_measuring(struct bench_run *run)
 
 static bool is_drained(const struct bench_run *run)
 {
+    if (run->endure != NULL)
+        return bench_endure_is_drained(run);
     bool is_read = run->options->mode != BENCH_PUB || run->pinged == 0;
     return is_read && run->outstanding == 0 && run->unacked == 0 && run->releases_due <= 0 &&
            run->blocked == 0 && run->dirty_count == 0;
+}
+
+/* What is to be published or awaited is, before the time is over. */
+static bool is_done(const struct bench_run *run)
+{
+    bool is_served = run->options->missed > 0 && run->outstanding == 0;
+    return is_served || bench_publish_is_over(run);
+}
+
+/* A signal ends the phase, and in the mode endure no other than this one. */
+static bool take_interruption(struct bench_run *run)
+{
+    bool is_over = run->is_interrupted;
+    if (run->endure == NULL)
+        return is_over;
+    run->is_interrupted = false;
+    return is_over || bench_endure_has_given_up(run);
 }
 
 /* Answers false when the run is over. */
@@ -102,7 +121,7 @@ static bool advance_phase(struct bench_run *run)
     const struct bench_options *options = run->options;
     uint64_t in_phase_ms = (run->now_ns - run->phase_start_ns) / NS_PER_MS;
     uint64_t quiet_ms = (run->now_ns - run->progress_ns) / NS_PER_MS;
-    bool is_over = run->is_interrupted;
+    bool is_over = take_interruption(run);
     switch (run->phase) {
     case BENCH_OPENS:
         if (run->undecided == 0 || quiet_ms > OPEN_STALL_MS || is_over)
@@ -113,11 +132,16 @@ static bool advance_phase(struct bench_run *run)
             begin_measuring(run);
         return true;
     case BENCH_MEASURES:
-        if (in_phase_ms >= options->duration_ms || is_over)
+        if (in_phase_ms >= options->duration_ms || is_done(run) || is_over)
             end_measuring(run);
         return true;
     case BENCH_DRAINS:
         if (is_drained(run) || quiet_ms > options->drain_ms || is_over)
+            enter_phase(run, run->endure != NULL ? BENCH_CHECKS : BENCH_LINGERS);
+        return true;
+    case BENCH_CHECKS:
+        if (bench_endure_check_finally(run) || is_over ||
+            in_phase_ms > options->away_ms + options->drain_ms)
             enter_phase(run, BENCH_LINGERS);
         return true;
     case BENCH_LINGERS:
@@ -145,9 +169,11 @@ static void tick(struct bench_run *run)
     run->tick_ns = run->now_ns + (uint64_t)BENCH_TICK_MS * NS_PER_MS;
     bench_connection_ping_due(run);
     look_for_signals(run);
+    if (run->endure != NULL)
+        bench_endure_turn(run);
     if (run->now_ns < run->report_ns)
         return;
-    run->report_ns += (uint64_t)REPORT_MS * NS_PER_MS;
+    run->report_ns += run->options->progress_ms * NS_PER_MS;
     bench_report_progress(run);
 }
 
@@ -180,7 +206,7 @@ static void handle_event(struct bench_run *run, const struct ring_event *event)
 static int turn(struct bench_run *run)
 {
     struct ring_event events[BENCH_EVENTS_MAX];
-    if (run->phase == BENCH_OPENS)
+    if (run->phase == BENCH_OPENS && run->endure == NULL)
         bench_connection_open_more(run);
     bench_publish_pace(run);
     bench_output_flush(run);
@@ -205,6 +231,8 @@ static void finish(struct bench_run *run)
     struct bench_process_use client_end = {0};
     struct bench_process_use server_end = {0};
     read_use(run, &client_end, &server_end);
+    if (run->endure != NULL)
+        bench_endure_finish(run);
     result->client_use = bench_process_since(run->client_start, client_end);
     result->server_use = bench_process_since(run->server_start, server_end);
     struct bench_counters used = counters_since(&run->measure_start, &run->counters);
@@ -251,7 +279,7 @@ static void begin(struct bench_run *run)
     run->run_id =
         (uint32_t)hash_bytes_seeded((uint64_t)getpid(), &run->start_ns, sizeof(run->start_ns));
     run->tick_ns = run->now_ns;
-    run->report_ns = run->now_ns + (uint64_t)REPORT_MS * NS_PER_MS;
+    run->report_ns = run->now_ns + run->options->progress_ms * NS_PER_MS;
     enter_phase(run, BENCH_OPENS);
 }
 
@@ -286,13 +314,30 @@ int bench_run(const struct bench_options *options, struct bench_result *out_resu
     return status;
 }
 
+static bool is_endured(const struct bench_options *options, const struct bench_result *result)
+{
+    const struct bench_endurance *tally = &result->endurance;
+    const struct bench_counters *all = &result->all;
+    uint64_t strange = all->foreign + all->corrupt + all->wrong_qos + all->bad_packets;
+    uint64_t repeated = tally->duplicates_1_old + tally->duplicates_2 + tally->id_conflicts;
+    uint64_t unfinished = tally->unreleased + result->unacked + tally->given_up;
+    uint64_t forgotten = tally->sessions_lost + tally->retained_lost;
+    bool is_whole = tally->lost == 0 || options->may_lose;
+    return strange + repeated + unfinished + forgotten == 0 && is_whole &&
+           tally->misordered + tally->answers_misordered == 0 && result->up_end == result->sockets;
+}
+
 bool bench_result_is_good(const struct bench_options *options, const struct bench_result *result)
 {
+    if (options->mode == BENCH_ENDURE)
+        return is_endured(options, result);
     const struct bench_counters *all = &result->all;
     bool is_connected = result->up == result->sockets && result->up_end == result->up;
     bool is_clean = all->foreign == 0 && all->corrupt == 0 && all->wrong_qos == 0 &&
                     all->bad_packets == 0 && all->pings_late == 0;
     bool is_ordered = result->tally.misordered == 0 && result->tally.duplicates == 0;
     bool is_whole = (result->undelivered == 0 && result->tally.missing == 0) || options->may_lose;
+    uint64_t to_send = options->topics * options->rounds;
+    is_whole = is_whole && (to_send == 0 || all->sent == to_send);
     return is_connected && is_clean && is_ordered && is_whole && result->unacked == 0;
 }

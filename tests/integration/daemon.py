@@ -4,9 +4,11 @@ status is not 0 or when a sanitizer reported something. Every wait has a bound; 
 sleeps."""
 
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -17,27 +19,58 @@ STOP_SECONDS_MAX = 30
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
 
-class Daemon:
-    """One gateway process. `settings` are KEY=VALUE texts for --set; those in capitals are for its
-    environment instead."""
+def has_setting(program, key):
+    """Whether the program knows this key."""
+    answer = subprocess.run([program, "--print-config"], stdout=subprocess.PIPE, text=True, timeout=START_SECONDS_MAX,
+                            check=True)
+    return re.search(rf"^[# ]*{re.escape(key)} *=", answer.stdout, re.MULTILINE) is not None
 
-    def __init__(self, program, shards, settings=(), arguments=()):
-        self.directory = tempfile.mkdtemp(prefix="penstock-test-")
-        words = [program, "--listen", "127.0.0.1:0", "--data-dir", self.directory]
-        words += ["--shards", str(shards)]
+
+def lasting_port():
+    """A free port for a server that ends and comes back. One that the system gives away by itself would not
+    do: while the server is away a client's own end may get it, and then is connected with itself."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first = int(file.read().split()[0])
+    for port in random.sample(range(10000, first), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("a hundred ports were taken")
+
+
+class Daemon:
+    """One gateway process after the other, on one data directory. `settings` are KEY=VALUE texts for --set; those
+    in capitals are for its environment instead. `port` 0: a free one. `before`: words that start the program."""
+
+    def __init__(self, program, shards, settings=(), arguments=(), port=0, directory=None, before=()):
+        self.program = program
+        self.settings = settings
+        self.arguments = arguments
+        self.before = before
+        self.port = port
+        self.change = threading.Condition()
+        self.directory = directory or tempfile.mkdtemp(prefix="penstock-test-")
+        self.start(shards)
+
+    def start(self, shards):
+        """A process, again on the port of the one before if that was given."""
+        words = [*self.before, self.program, "--listen", f"127.0.0.1:{self.port}"]
+        words += ["--data-dir", self.directory, "--shards", str(shards)]
         environment = dict(os.environ)
-        for setting in ("admin.listen=127.0.0.1:0", *settings):
+        for setting in ("admin.listen=127.0.0.1:0", *self.settings):
             name, value = setting.split("=", 1)
             if name.isupper():
                 environment[name] = value
             else:
                 words += ["--set", setting]
         self.lines = []
-        self.change = threading.Condition()
         self.process = subprocess.Popen(
-            words + list(arguments), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            words + list(self.arguments), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             errors="replace", env=environment)
-        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader = threading.Thread(target=self._read, args=(self.process, self.lines), daemon=True)
         self.reader.start()
         try:
             ready = self.wait_for_line("event=ready", START_SECONDS_MAX)
@@ -48,14 +81,24 @@ class Daemon:
             self._clean()
             raise
 
-    def _read(self):
-        for line in self.process.stderr:
+    def _read(self, process, lines):
+        for line in process.stderr:
             with self.change:
-                self.lines.append(line.rstrip("\n"))
+                lines.append(line.rstrip("\n"))
                 self.change.notify_all()
         with self.change:
-            self.lines.append(None)
+            lines.append(None)
             self.change.notify_all()
+
+    def kill(self):
+        """SIGKILL, as when the power goes: nothing is kept but what the system was given. It must have run until
+        then, and no sanitizer may have spoken."""
+        self.process.kill()
+        status = self.process.wait(STOP_SECONDS_MAX)
+        self.reader.join(STOP_SECONDS_MAX)
+        if status != -signal.SIGKILL or SANITIZER.search(self.log()):
+            self._clean()
+            raise AssertionError(f"the daemon had ended by itself, with {status}:\n" + self.log())
 
     def wait_for_line(self, text, seconds=10, start=0):
         """The first log line from number `start` on that contains `text`."""

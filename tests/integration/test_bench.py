@@ -226,4 +226,46 @@ def what_a_stopped_subscriber_does_not_get_is_counted_as_dropped(gateway):
     assert result["duplicates"] == result["misordered"] == 0, result
 
 
+@behaviour()
+def sessions_that_were_away_get_what_they_missed(gateway):
+    name = gateway.name("late")
+    options = ("--qos", "1", "--id", name)
+    result = run(gateway, "conn", "--subscribe", "--durable", "--connections", "40", *options)
+    assert result["up"] == 40, result
+    # Two publishers share 150 topics; of them 40 are subscribed to.
+    result = run(gateway, "pub", "--connections", "2", "--topics", "150", "--rounds", "7", "--seconds", "60",
+                 "--qos", "1", "--id", gateway.name("pub"))
+    assert result["sent"] == result["acked"] == 150 * 7, result
+    result = run(gateway, "sub", "--missed", "7", "--connections", "40", "--seconds", "60", *options)
+    assert result["received"] == result["expected"] == 40 * 7 and result["latency_count"] == 40, result
+    assert 0 < result["served_seconds"] * 1e6 >= result["latency_p50_us"], result
+    # They have them: nothing comes a second time, and so nothing is there in time.
+    words = bench_words(gateway, "sub", "--missed", "7", "--connections", "1", "--seconds", "0.2", "--drain", "0.1",
+                        "--quiet", *options)
+    answer = subprocess.run(words, stdout=subprocess.PIPE, timeout=RUN_SECONDS_MAX, text=True, check=False)
+    result = json.loads(answer.stdout)
+    assert answer.returncode == 1 and result["received"] == 0 and result["lost"] == 7, result
+
+
+@behaviour()
+def a_session_that_was_never_there_has_missed_nothing(gateway):
+    words = bench_words(gateway, "sub", "--missed", "1", "--connections", "1", "--seconds", "0.2", "--drain", "0.1",
+                        "--quiet", "--id", gateway.name("never"))
+    answer = subprocess.run(words, stdout=subprocess.PIPE, timeout=RUN_SECONDS_MAX, text=True, check=False)
+    result = json.loads(answer.stdout)
+    assert answer.returncode == 1 and result["refused"] == 1, result
+
+
+@behaviour()
+def a_wildcard_session_tells_its_topics_from_others(gateway):
+    name = gateway.name("wide")
+    options = ("--connections", "1", "--qos", "1", "--id", name, "--filter", gateway.prefix + "/#")
+    run(gateway, "conn", "--subscribe", "--durable", *options)
+    run(gateway, "pub", "--topics", "30", "--rounds", "5", "--connections", "1", "--qos", "1")
+    publisher = gateway.client("other")
+    publisher.publish(gateway.topic("other"), b"?", qos=1)
+    result = run(gateway, "sub", "--missed", "5", "--publishers", "30", "--seconds", "60", *options)
+    assert result["received"] == 150 and result["others"] == 1 and result["foreign"] == 0, result
+
+
 main()

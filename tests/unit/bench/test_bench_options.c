@@ -73,6 +73,39 @@ static void defaults_are_those_of_the_usage(void **state)
     assert_int_equal(parsed("pub").window, 0);
 }
 
+static void runs_that_end_by_themselves_have_time(void **state)
+{
+    (void)state;
+    assert_int_equal(parsed("pub --topics 200 --rounds 3").duration_ms, 600000);
+    assert_int_equal(parsed("pub --topics 200").duration_ms, 10000);
+    assert_int_equal(parsed("sub --missed 3 --seconds 5").duration_ms, 5000);
+    assert_true(parsed("sub --missed 3").is_durable);
+    assert_string_equal(parsed("sub --missed 3").id, "bench");
+}
+
+static void sessions_that_endure_stay_and_are_their_own(void **state)
+{
+    (void)state;
+    struct bench_options options = parsed("endure --duplicate-age-ms 1500 --away 2.5");
+    assert_true(options.is_durable);
+    assert_null(options.id);
+    assert_int_equal(options.window, 200);
+    assert_int_equal(options.duplicate_age_ms, 1500);
+    assert_int_equal(options.away_ms, 2500);
+    assert_int_equal(bench_options_sockets(&options), 201);
+}
+
+static void options_of_another_mode_are_refused(void **state)
+{
+    (void)state;
+    assert_refused("pairs --topics 200", "--topics belongs to the mode pub");
+    assert_refused("pub --topics 99", "more publishers than topics");
+    assert_refused("pub --rounds 9", "--rounds needs --topics");
+    assert_refused("pairs --missed 9", "--missed belongs to the mode sub");
+    assert_refused("pairs --filter #", "--filter belongs to");
+    assert_refused("sub --filter #", "it needs --publishers");
+}
+
 static void values_come_as_a_word_or_behind_a_sign(void **state)
 {
     (void)state;
@@ -195,6 +228,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_mode_has_a_name),
         cmocka_unit_test(defaults_are_those_of_the_usage),
+        cmocka_unit_test(runs_that_end_by_themselves_have_time),
+        cmocka_unit_test(sessions_that_endure_stay_and_are_their_own),
+        cmocka_unit_test(options_of_another_mode_are_refused),
         cmocka_unit_test(values_come_as_a_word_or_behind_a_sign),
         cmocka_unit_test(what_is_not_a_number_in_range_is_refused),
         cmocka_unit_test(words_that_mean_nothing_are_refused),
