@@ -19,11 +19,12 @@ STOP_SECONDS_MAX = 30
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
 
-def has_setting(program, key):
-    """Whether the program knows this key."""
-    answer = subprocess.run([program, "--print-config"], stdout=subprocess.PIPE, text=True, timeout=START_SECONDS_MAX,
-                            check=True)
-    return re.search(rf"^[# ]*{re.escape(key)} *=", answer.stdout, re.MULTILINE) is not None
+def takes_settings(program, *settings):
+    """Whether the program knows these keys and accepts the values."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    answer = subprocess.run([program, "--print-config", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            timeout=START_SECONDS_MAX, check=False)
+    return answer.returncode == 0
 
 
 def lasting_port():
