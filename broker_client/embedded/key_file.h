@@ -7,7 +7,8 @@
  *
  * One transaction at a time, reading or writing. It sees its own writes. What get, seek and next
  * answer is borrowed until the next put or delete, and at most until the transaction's end. After a
- * put or delete that failed the transaction can only be aborted. After a commit that failed the
+ * put or delete that failed the transaction can only be aborted. After a commit that failed
+ * (but with -EDQUOT, which leaves things as they were) the
  * file must be closed and opened again: mostly nothing of the transaction is stored, but it may
  * also be there as a whole, and then not yet durable: the next commit that succeeds makes it so.
  *
