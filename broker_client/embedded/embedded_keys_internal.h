@@ -40,7 +40,8 @@ enum { EMBEDDED_KEYS_FORMAT = 1 /* of the tables; see broker_client/README.md */
 struct embedded_keys_options {
     const char *directory;        /* exists, and is locked for this process */
     uint64_t map_bytes;           /* of address space, at least 1 MiB; 16 GiB */
-    uint64_t key_bytes_max;       /* keys, values and 64 bytes each; half of map_bytes */
+    uint64_t key_bytes_max;       /* keys, values and 64 bytes each; 7/8 of map_bytes, to which
+                                     the pages of the file are limited in any case */
     uint32_t requests_max;        /* taken per port, watches apart; 1,024 */
     uint32_t deleted_entries_max; /* deletions kept for watches; 16,384 */
     uint16_t watches_max;         /* per port; 16 */
