@@ -48,6 +48,8 @@ struct key_file_disk {
     int error;
     uint32_t skip_count;
     uint32_t fault_count;
+    int opening_error;
+    uint32_t opening_fault_count;
     uint64_t commits;
     uint64_t unsynced;
     bool is_left_out;
@@ -110,6 +112,12 @@ void key_file_disk_fail(struct key_file_disk *disk, enum key_file_fault fault, i
     disk->error = error;
     disk->skip_count = skip_count;
     disk->fault_count = count;
+}
+
+void key_file_disk_fail_opening(struct key_file_disk *disk, int error, uint32_t count)
+{
+    disk->opening_error = error;
+    disk->opening_fault_count = count;
 }
 
 void key_file_disk_leave_out_sync(struct key_file_disk *disk, bool is_left_out)
@@ -214,11 +222,10 @@ void key_file_disk_crash(struct key_file_disk *disk, bool is_power_failure)
     disk->unsynced = 0;
 }
 
-/* True when an opening or a commit meets the fault. */
-static bool meets_fault(struct key_file_disk *disk, bool is_opening)
+/* True when a commit meets the fault. */
+static bool meets_fault(struct key_file_disk *disk)
 {
-    bool is_of_opening = disk->fault == KEY_FILE_FAULT_OPEN;
-    if (disk->fault == KEY_FILE_FAULT_NONE || is_of_opening != is_opening || disk->fault_count == 0)
+    if (disk->fault == KEY_FILE_FAULT_NONE || disk->fault_count == 0)
         return false;
     if (disk->skip_count > 0) {
         disk->skip_count--;
@@ -235,12 +242,14 @@ int key_file_open(struct heap *heap, const struct key_file_options *options,
     while (disk != NULL && strcmp(disk->directory, options->directory) != 0)
         disk = disk->next;
     int status = 0;
-    if (disk == NULL)
+    if (disk == NULL) {
         status = -ENOENT;
-    else if (disk->is_stopped)
+    } else if (disk->is_stopped) {
         status = -EIO;
-    else if (meets_fault(disk, true))
-        status = disk->error;
+    } else if (disk->opening_fault_count > 0) {
+        disk->opening_fault_count--;
+        status = disk->opening_error;
+    }
     if (status < 0) {
         (void)snprintf(options->error, options->error_bytes, "%s/keys: %s", options->directory,
                        strerror(-status));
@@ -306,7 +315,6 @@ static int fail_commit(struct key_file *file)
         disk->is_stopped = true;
         return -EIO;
     case KEY_FILE_FAULT_NONE:
-    case KEY_FILE_FAULT_OPEN:
     case KEY_FILE_FAULT_WRITE:
         break;
     }
@@ -318,7 +326,7 @@ int key_file_commit(struct key_file *file)
 {
     struct key_file_disk *disk = file->disk;
     ps_assert(file->is_open && file->is_writing);
-    if (meets_fault(disk, false))
+    if (meets_fault(disk))
         return fail_commit(file);
     file->is_open = false;
     disk->commits++;

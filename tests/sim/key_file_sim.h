@@ -18,7 +18,6 @@ enum key_file_fault {
     KEY_FILE_FAULT_WRITE,        /* a commit fails, nothing of it is stored */
     KEY_FILE_FAULT_SYNC,         /* a commit fails, but is there when the file is opened again; it
                                     is durable only when a later one has succeeded */
-    KEY_FILE_FAULT_OPEN,         /* the file cannot be opened */
     KEY_FILE_FAULT_CRASH_BEFORE, /* the machine stops when a commit begins */
     KEY_FILE_FAULT_CRASH_AFTER   /* ... when it is durable, before anybody learns of it */
 };
@@ -27,11 +26,14 @@ enum key_file_fault {
 struct key_file_disk *key_file_disk_create(const char *directory);
 void key_file_disk_destroy(struct key_file_disk *disk);
 
-/* From the `skip_count`-th commit (or opening) from here on, `count` of them meet the fault; those
+/* From the `skip_count`-th commit from here on, `count` of them meet the fault; those
  * that fail answer `error`, a negative errno. A later call replaces what an earlier one has left.
  */
 void key_file_disk_fail(struct key_file_disk *disk, enum key_file_fault fault, int error,
                         uint32_t skip_count, uint32_t count);
+
+/* The next `count` openings answer `error`, a negative errno. */
+void key_file_disk_fail_opening(struct key_file_disk *disk, int error, uint32_t count);
 
 /* With `is_left_out` commits are answered without having been synced: a power failure takes all of
  * them back, to the last one that was. */
