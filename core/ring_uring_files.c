@@ -51,6 +51,7 @@ static void prepare_transfer(struct ring *ring, uint32_t index)
     entry->user_data = ring_user_index(RING_OP_FILE, index);
     slot->pending++;
     slot->is_moving = true;
+    slot->is_synced = false;
     if (is_synced) {
         entry->flags |= IOSQE_IO_LINK;
         prepare_sync(ring, index);

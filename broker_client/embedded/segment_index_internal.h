@@ -84,8 +84,9 @@ const struct segment_index_partition *
 segment_index_builder_partitions(const struct segment_index_builder *builder, uint32_t *out_count);
 
 /* Sorts, writes "<number>.new" in `directory` (core/disk.h), syncs, renames to .idx, syncs the
- * directory. Out: what stays in memory, and the file, open for reading. 0 or -errno, and nothing
- * stands in the directory but a .new. Nothing is to be added any more. */
+ * directory. Out: what stays in memory (of the builder's heap), and the file, open for reading. 0
+ * or -errno, and no .new is left; after a failed sync of the directory a whole .idx may be there.
+ * Nothing is to be added any more; it may be tried again. */
 int segment_index_write(struct segment_index_builder *builder, int directory, uint64_t data_end,
                         struct segment_index **out_index, int *out_fd);
 

@@ -388,7 +388,7 @@ struct sim_sync *sim_disk_begin_sync(struct sim_disk *disk, struct sim_file *fil
         return NULL;
     }
     disk->counters.syncs++;
-    return sim_file_begin_sync(disk, file, sim_disk_is_failing(disk, SIM_DISK_SYNC, class_bit));
+    return sim_file_begin_sync(file, sim_disk_is_failing(disk, SIM_DISK_SYNC, class_bit));
 }
 
 int sim_disk_end_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync)

@@ -80,10 +80,8 @@ static void write_sector(struct sim_disk *disk, struct sim_chunk *chunk, size_t 
 {
     uint32_t sector = (uint32_t)(at / SIM_DISK_SECTOR_BYTES);
     uint8_t bit = (uint8_t)(1U << sector);
-    if ((chunk->dirty & bit) != 0 && sim_disk_draw(disk, QUARTER)) {
+    if ((chunk->dirty & bit) != 0 && sim_disk_draw(disk, QUARTER))
         make_durable(chunk, sector, sector_of(chunk->written, sector));
-        chunk->durable_since[sector] = disk->sync_count;
-    }
     memcpy(chunk->written + at, bytes, count);
     chunk->dirty |= bit;
 }
@@ -132,10 +130,9 @@ static void take_chunk(struct sim_sync *sync, uint32_t index, struct sim_chunk *
     chunk->dirty = 0;
 }
 
-struct sim_sync *sim_file_begin_sync(struct sim_disk *disk, struct sim_file *file, bool is_failing)
+struct sim_sync *sim_file_begin_sync(struct sim_file *file, bool is_failing)
 {
     struct sim_sync *sync = allocate(sizeof(*sync));
-    sync->number = ++disk->sync_count;
     sync->size = file->size;
     sync->is_failing = is_failing;
     uint32_t dirty = 0;
@@ -155,15 +152,11 @@ struct sim_sync *sim_file_begin_sync(struct sim_disk *disk, struct sim_file *fil
 
 /* One sector that a sync took reaches the disk, or with a failing sync perhaps not. */
 static void land_sector(struct sim_disk *disk, struct sim_chunk *chunk,
-                        const struct sim_taken *taken, uint32_t sector, const struct sim_sync *sync,
-                        uint32_t keep)
+                        const struct sim_taken *taken, uint32_t sector, uint32_t keep)
 {
-    if (chunk->durable_since[sector] >= sync->number)
-        return; /* something later was faster */
     const unsigned char *bytes = taken->bytes + sector * SIM_DISK_SECTOR_BYTES;
     if (keep == KEEP_ALL || sim_disk_draw(disk, keep)) {
         make_durable(chunk, sector, bytes);
-        chunk->durable_since[sector] = sync->number;
         return;
     }
     disk->counters.sectors_lost++;
@@ -182,14 +175,11 @@ static void land_sync(struct sim_disk *disk, struct sim_file *file, struct sim_s
         const struct sim_taken *taken = &sync->taken[i];
         for (uint32_t sector = 0; sector < SIM_CHUNK_SECTORS; sector++) {
             if ((taken->sectors & (1U << sector)) != 0)
-                land_sector(disk, file->chunks[taken->chunk], taken, sector, sync, keep);
+                land_sector(disk, file->chunks[taken->chunk], taken, sector, keep);
         }
     }
-    bool is_size_kept = keep == KEEP_ALL || sim_disk_draw(disk, keep);
-    if (is_size_kept && file->durable_size_since < sync->number) {
+    if (keep == KEEP_ALL || sim_disk_draw(disk, keep))
         file->durable_size = sync->size;
-        file->durable_size_since = sync->number;
-    }
     sync->is_over = true;
 }
 

@@ -24,7 +24,6 @@ struct sim_chunk {
     uint8_t dirty; /* sectors written since a sync took them */
     unsigned char written[SIM_CHUNK_BYTES];
     unsigned char durable[SIM_CHUNK_BYTES];
-    uint64_t durable_since[SIM_CHUNK_SECTORS]; /* number of the sync that made it so */
 };
 
 /* Sectors of one chunk that a sync has taken. */
@@ -37,7 +36,6 @@ struct sim_taken {
 /* A sync under way: what it will make durable. */
 struct sim_sync {
     struct sim_sync *next; /* of the file, in the order in which they began */
-    uint64_t number;
     uint64_t size;
     bool is_failing;
     bool is_over; /* a later one that has ended included it */
@@ -49,7 +47,6 @@ struct sim_file {
     struct sim_file *next; /* of the disk, oldest first */
     uint64_t size;
     uint64_t durable_size;
-    uint64_t durable_size_since;
     struct sim_chunk **chunks;
     uint32_t chunk_capacity;
     uint32_t open_count;
@@ -117,7 +114,6 @@ struct sim_disk {
     struct sim_disk_armed armed[SIM_DISK_OPERATIONS];
     struct sim_disk_counters counters;
     uint64_t capacity;
-    uint64_t sync_count; /* numbers the syncs */
     bool is_down;
     struct sim_file *files;
     struct sim_directory *directories;
@@ -173,7 +169,7 @@ void sim_file_read(const struct sim_file *file, void *buffer, size_t bytes, uint
 void sim_file_write(struct sim_disk *disk, struct sim_file *file, const void *buffer, size_t bytes,
                     uint64_t offset);
 void sim_file_resize(struct sim_disk *disk, struct sim_file *file, uint64_t size);
-struct sim_sync *sim_file_begin_sync(struct sim_disk *disk, struct sim_file *file, bool is_failing);
+struct sim_sync *sim_file_begin_sync(struct sim_file *file, bool is_failing);
 void sim_file_end_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync);
 void sim_file_flip(struct sim_file *file, uint64_t offset, uint32_t bit);
 /* The process died: syncs under way are over, their sectors dirty again; what a failed sync lost

@@ -190,6 +190,34 @@ static void a_sync_that_fails_is_told(void **state)
     close(ends[1]);
 }
 
+/* A full pipe holds the write up, and a sync of it would fail at once. */
+static void a_sync_begins_when_its_write_is_done(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(ring_start(f->ring), 0);
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    static char filling[65536];
+    while (write(ends[1], filling, sizeof(filling)) > 0)
+        ;
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    struct ring_file_request request = {
+        .fd = ends[1],
+        .kind = RING_FILE_WRITE_SYNCED,
+        .buffer = "abc",
+        .bytes = 3,
+    };
+    assert_int_equal(ring_file_submit(f->ring, &request), 0);
+    for (uint32_t i = 0; i < 4; i++)
+        wait_once(f->ring);
+    assert_int_equal(f->ring->counters.completions, 0);
+    assert_true(read(ends[0], filling, sizeof(filling)) > 0);
+    assert_ptr_equal(take_next(f->ring), &request);
+    assert_int_equal(request.result, -EINVAL);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void a_read_goes_on_after_a_short_one(void **state)
 {
     struct fixture *f = *state;
@@ -322,6 +350,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_write_goes_on_after_a_short_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_stops_a_write_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sync_that_fails_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_sync_begins_when_its_write_is_done, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_read_goes_on_after_a_short_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_chain_that_may_have_come_apart_is_synced_again, set_up,
                                         tear_down),
