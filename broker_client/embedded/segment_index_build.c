@@ -480,8 +480,8 @@ static int write_header(const struct segment_index_builder *builder,
     return result;
 }
 
-/* What can be said before anything is written: all but the postings and ids. NULL: memory. */
-static struct segment_index *plan(const struct segment_index_builder *builder, uint64_t data_end)
+struct segment_index *segment_index_plan(const struct segment_index_builder *builder,
+                                         uint64_t data_end)
 {
     const struct entry *entries = builder->entries.elements;
     uint32_t groups = builder->entries.count > 0;
@@ -575,7 +575,7 @@ int segment_index_write(struct segment_index_builder *builder, int directory, ui
     int result = sort_entries(builder);
     if (result < 0)
         return result;
-    struct segment_index *index = plan(builder, data_end);
+    struct segment_index *index = segment_index_plan(builder, data_end);
     if (index == NULL)
         return -ENOMEM;
     result = write_file(builder, directory, index, out_fd);

@@ -83,6 +83,11 @@ int segment_index_builder_add(struct segment_index_builder *builder,
 const struct segment_index_partition *
 segment_index_builder_partitions(const struct segment_index_builder *builder, uint32_t *out_count);
 
+/* What stays in memory of it, without postings and ids: for a segment of which nothing counts. Of
+ * the builder's heap; NULL: memory is out. */
+struct segment_index *segment_index_plan(const struct segment_index_builder *builder,
+                                         uint64_t data_end);
+
 /* Sorts, writes "<number>.new" in `directory` (core/disk.h), syncs, renames to .idx, syncs the
  * directory. Out: what stays in memory (of the builder's heap), and the file, open for reading. 0
  * or -errno, and no .new is left; after a failed sync of the directory a whole .idx may be there.
