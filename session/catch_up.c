@@ -365,10 +365,12 @@ static void on_session_read(struct hub *hub, struct late_read *read)
     catch_up_schedule(hub, session);
 }
 
-/* The same for a whole shard: each of its live sessions may have lost something. */
+/* The same for a whole shard: each of its live sessions may have lost something. How many would
+ * have wanted a record that nobody has seen cannot be told, so records are counted, not deliveries.
+ */
 static void on_shard_loss(struct hub *hub, const struct late_read *read)
 {
-    hub->counters.dropped[HUB_DROP_RETENTION] += read->pull.removed;
+    hub->counters.dropped[HUB_DROP_RETENTION_SHARD] += read->pull.removed;
     if (hub->log != NULL)
         log_write(hub->log, LOG_WARNING, "retention",
                   "shard=%u partition=%u removed=%" PRIu64 " next=%" PRIu64, hub->shard->index,

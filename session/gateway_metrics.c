@@ -172,6 +172,7 @@ static const struct metric table[] = {
     DROPPED("mailbox", HUB_DROP_MAILBOX),
     DROPPED("memory", HUB_DROP_MEMORY),
     DROPPED("retention", HUB_DROP_RETENTION),
+    DROPPED("retention_shard", HUB_DROP_RETENTION_SHARD),
     DROPPED("closed", HUB_DROP_CLOSED),
     DROPPED("overload", HUB_DROP_OVERLOAD),
     DROPPED("waiting", HUB_DROP_WAITING),

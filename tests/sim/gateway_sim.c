@@ -146,7 +146,12 @@ bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
     if (!is_due)
         return false;
     gateway->turns++;
+    const struct hub_counters *counters = &gateway->hubs[index]->counters;
+    const struct hub_counters before = *counters;
     shard_turn(shard, true);
+    gateway->lost_to_shards +=
+        (counters->dropped[HUB_DROP_RETENTION_SHARD] - before.dropped[HUB_DROP_RETENTION_SHARD]) *
+        ps_max_u64(counters->sessions, before.sessions);
     return true;
 }
 
@@ -174,6 +179,13 @@ void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters
         for (size_t k = 0; k < sizeof(*out_counters) / sizeof(uint64_t); k++)
             sums[k] += words[k];
     }
+}
+
+uint64_t gateway_sim_lost(const struct gateway_sim *gateway)
+{
+    struct hub_counters counters;
+    gateway_sim_counters(gateway, &counters);
+    return gateway->lost_before + gateway->lost_to_shards + counters.dropped[HUB_DROP_RETENTION];
 }
 
 uint64_t gateway_sim_retained_failures(const struct gateway_sim *gateway)

@@ -37,6 +37,7 @@ struct gateway_sim {
     uint64_t turns;
     uint32_t runs;                     /* how often it was killed */
     uint64_t lost_before;              /* to retention, in the runs before */
+    uint64_t lost_to_shards;           /* by late shards to retention: records x sessions there */
     uint64_t retained_failures_before; /* of the runs before */
 };
 
@@ -57,6 +58,8 @@ void gateway_sim_crash(struct gateway_sim *gateway, const struct scenario *scena
 
 /* Sums over the shards, since it began the last time. */
 void gateway_sim_counters(const struct gateway_sim *gateway, struct hub_counters *out_counters);
+/* Deliveries that retention may have taken, in all runs. */
+uint64_t gateway_sim_lost(const struct gateway_sim *gateway);
 /* Retained values that the store did not take, or could not give. */
 uint64_t gateway_sim_retained_failures(const struct gateway_sim *gateway);
 bool gateway_sim_is_idle(const struct gateway_sim *gateway);

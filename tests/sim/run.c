@@ -395,8 +395,7 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     be_busy(run);
     settle(run);
     gateway_sim_counters(&run->gateway, &out_result->counters);
-    run->model->lost_allowed =
-        out_result->counters.dropped[HUB_DROP_RETENTION] + run->gateway.lost_before;
+    run->model->lost_allowed = gateway_sim_lost(&run->gateway);
     /* The newer value that should have come live in its place may be what retention took. */
     run->model->is_retained_unsure =
         gateway_sim_retained_failures(&run->gateway) != 0 || run->model->lost_allowed != 0;

@@ -163,6 +163,40 @@ static void what_retention_takes_is_counted(void **state)
     assert_true(result.counters.dropped[HUB_DROP_RETENTION] > 0);
 }
 
+/* Shards that get no turn for long while the others publish more than the store holds: what they
+ * come too late for was never handed over, so that the sessions' own losses say nothing of it. */
+static void what_retention_takes_from_a_late_shard_is_counted(void **state)
+{
+    (void)state;
+    struct scenario scenario;
+    struct run_result result;
+    scenario_init(&scenario, 10);
+    scenario.name = "retention, late shards";
+    scenario.shard_count = 4;
+    scenario.client_count = 24;
+    scenario.subscribes_first = true;
+    scenario.subscribe_filters_max = 12;
+    scenario.duration_ms = 1500;
+    scenario.action_gap_us = 2000;
+    scenario.burst_max = 12;
+    scenario.in_flight_max = 200;
+    scenario.payload_bytes_max = 6000;
+    scenario.durable_chance = 0;
+    scenario.qos_weights[0] = 0;
+    scenario.grant_weights[0] = 0;
+    memset(scenario.weights, 0, sizeof(scenario.weights));
+    scenario.weights[ACTION_PUBLISH] = 1;
+    scenario.hub_limits.window_max = 4000;
+    scenario.mailbox_reserved_max = 40;
+    scenario.mailbox_entries_max = 64;
+    scenario.mailbox_bytes_max = 100000;
+    scenario.stall_chance = 2;
+    scenario.stall_ms_max = 1000;
+    scenario.store.memory_bytes = 1 << 20;
+    assert_true(run(&scenario, &result));
+    assert_true(result.counters.dropped[HUB_DROP_RETENTION_SHARD] > 0);
+}
+
 /* Windows of one message: nearly every delivery is replayed, near or far. */
 static void the_smallest_window_delivers_everything(void **state)
 {
@@ -228,6 +262,7 @@ int main(void)
         cmocka_unit_test(a_full_mailbox_makes_the_shard_late_and_loses_nothing),
         cmocka_unit_test(qos_0_is_received_or_counted),
         cmocka_unit_test(what_retention_takes_is_counted),
+        cmocka_unit_test(what_retention_takes_from_a_late_shard_is_counted),
         cmocka_unit_test(the_smallest_window_delivers_everything),
         cmocka_unit_test(the_smallest_fan_out_delivers_once_and_in_order),
         cmocka_unit_test(a_seed_is_the_same_run_every_time),
