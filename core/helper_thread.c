@@ -30,8 +30,9 @@ struct helper_port {
     helper_wake *wake;
     void *wake_context;
     pthread_mutex_t mutex;
-    struct job_list finished; /* under mutex */
-    uint32_t outstanding;     /* submitted and not yet taken; the port's thread only */
+    pthread_cond_t is_finished; /* under mutex: `finished` was empty and is not any more */
+    struct job_list finished;   /* under mutex */
+    uint32_t outstanding;       /* submitted and not yet taken; the port's thread only */
 };
 
 struct helper {
@@ -40,10 +41,10 @@ struct helper {
     struct helper_periodic periodics[HELPER_PERIODICS_MAX]; /* immutable once started, but due_ns */
     uint32_t periodic_count;
     pthread_t thread;
-    bool is_started; /* the thread that starts and stops only */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     struct job_list queue; /* this and what follows under `mutex` */
+    bool is_started;       /* written by the thread that starts and stops */
     uint32_t accepted;     /* submitted and not yet taken, or forgotten */
     bool is_stopping;
     bool is_signalled;
@@ -155,6 +156,7 @@ static void give_back(struct helper_port *port, struct helper_job *job)
     pthread_mutex_lock(&port->mutex);
     bool was_empty = port->finished.first == NULL;
     list_put(&port->finished, job);
+    pthread_cond_signal(&port->is_finished);
     pthread_mutex_unlock(&port->mutex);
     if (was_empty && wake != NULL)
         wake(wake_context);
@@ -244,7 +246,9 @@ int helper_start(struct helper *helper)
     if (result != 0)
         return -result;
     pthread_setname_np(helper->thread, "penstock-helper");
+    pthread_mutex_lock(&helper->mutex);
     helper->is_started = true;
+    pthread_mutex_unlock(&helper->mutex);
     return 0;
 }
 
@@ -259,7 +263,9 @@ void helper_stop(struct helper *helper)
         return;
     if (helper->is_started)
         pthread_join(helper->thread, NULL);
+    pthread_mutex_lock(&helper->mutex);
     helper->is_started = false;
+    pthread_mutex_unlock(&helper->mutex);
     /* The queue is closed: what a job might have submitted last is run here, and then the periodic
      * tasks, so that the log has everything. */
     while (run_job(helper))
@@ -285,6 +291,7 @@ int helper_port_create(struct heap *heap, struct helper *helper, helper_wake *wa
     port->wake = wake;
     port->wake_context = wake_context;
     pthread_mutex_init(&port->mutex, NULL);
+    pthread_cond_init(&port->is_finished, NULL);
     *out_port = port;
     return 0;
 }
@@ -294,6 +301,7 @@ void helper_port_destroy(struct heap *heap, struct helper_port *port)
     if (port == NULL)
         return;
     ps_assert(port->outstanding == 0);
+    pthread_cond_destroy(&port->is_finished);
     pthread_mutex_destroy(&port->mutex);
     heap_free(heap, port);
 }
@@ -336,6 +344,23 @@ struct helper_job *helper_take(struct helper_port *port)
     port->helper->accepted--;
     pthread_mutex_unlock(&port->helper->mutex);
     return job;
+}
+
+struct helper_job *helper_take_last(struct helper_port *port)
+{
+    if (port->outstanding == 0)
+        return NULL;
+    pthread_mutex_lock(&port->helper->mutex);
+    bool is_threaded = port->helper->is_started;
+    pthread_mutex_unlock(&port->helper->mutex);
+    if (!is_threaded)
+        while (run_job(port->helper))
+            ;
+    pthread_mutex_lock(&port->mutex);
+    while (port->finished.first == NULL)
+        pthread_cond_wait(&port->is_finished, &port->mutex);
+    pthread_mutex_unlock(&port->mutex);
+    return helper_take(port);
 }
 
 const struct helper_counters *helper_counters(const struct helper *helper)

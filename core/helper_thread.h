@@ -90,6 +90,10 @@ int helper_submit(struct helper *helper, struct helper_port *port, struct helper
 /* The port's thread. The next finished job, in the order of submission, or NULL. */
 struct helper_job *helper_take(struct helper_port *port);
 
+/* The port's thread. The same, but waits for a job that is not finished; NULL: none is out. While
+ * no thread is started it runs what waits. For the end of a port, where every job must be back. */
+struct helper_job *helper_take_last(struct helper_port *port);
+
 /* One round of the thread's loop, on the caller's thread, while none is started: the periodic tasks
  * that are due at now_ns (monotonic), then every job that waits. Result: the earliest time at which
  * a periodic task is due; UINT64_MAX: none. */

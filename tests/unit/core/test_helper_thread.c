@@ -229,6 +229,29 @@ static void stopping_finishes_what_was_accepted(void **state)
     tear_down(&fixture);
 }
 
+static void the_last_jobs_of_a_port_are_waited_for(void **state)
+{
+    (void)state;
+    for (uint32_t is_started = 0; is_started < 2; is_started++) {
+        struct fixture fixture;
+        struct work works[3];
+        set_up(&fixture, 4);
+        if (is_started)
+            assert_int_equal(helper_start(fixture.helper), 0);
+        for (uint32_t i = 0; i < 3; i++) {
+            works[i] = (struct work){.job = {.run = run_work, .context = &works[i]}};
+            assert_int_equal(helper_submit(fixture.helper, fixture.port, &works[i].job), 0);
+        }
+        for (uint32_t i = 0; i < 3; i++) {
+            assert_ptr_equal(helper_take_last(fixture.port), &works[i].job);
+            assert_int_equal(works[i].runs, 1);
+        }
+        assert_null(helper_take_last(fixture.port));
+        helper_stop(fixture.helper);
+        tear_down(&fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +262,7 @@ int main(void)
         cmocka_unit_test(the_thread_runs_jobs_and_wakes_the_port),
         cmocka_unit_test(the_thread_runs_periodic_tasks_on_time_and_on_signal),
         cmocka_unit_test(stopping_finishes_what_was_accepted),
+        cmocka_unit_test(the_last_jobs_of_a_port_are_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
