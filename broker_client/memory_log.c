@@ -5,8 +5,9 @@
  *     v                                                        v
  *   [ . . # # # # # # ][ # # # # # # # # ] ... [ # # # # # # . . ]      blocks of 1,024 references
  *
- * Block n holds the sequences 1,024 n + 1 and up, and stands at blocks[n mod block_capacity]. A
- * block exists exactly while it holds a kept sequence, or is the one that `next` falls into.
+ * Block n holds the sequences 1,024 n + 1 and up, and stands at blocks[n mod block_capacity]. Those
+ * exist from the block of `first` to the last one before `unreserved`: while they hold a kept
+ * sequence, are the one that `next` falls into, or were reserved.
  */
 #include "memory_log_internal.h"
 
@@ -39,8 +40,16 @@ static uint64_t record_log_bytes(const struct record *record)
 void memory_log_init(struct memory_log *log, struct heap *heap, struct memory_log_account *account,
                      uint64_t hash_seed)
 {
-    *log = (struct memory_log){
-        .heap = heap, .account = account, .first = 1, .next = 1, .hash_seed = hash_seed};
+    *log = (struct memory_log){.heap = heap, .account = account, .hash_seed = hash_seed};
+    memory_log_start(log, 1);
+}
+
+void memory_log_start(struct memory_log *log, uint64_t sequence)
+{
+    ps_assert(log->blocks == NULL && sequence > 0);
+    log->first = sequence;
+    log->next = sequence;
+    log->unreserved = sequence - block_position(sequence);
 }
 
 static void block_free(struct memory_log *log, struct memory_log_block *block)
@@ -57,8 +66,9 @@ static void block_free(struct memory_log *log, struct memory_log_block *block)
 void memory_log_deinit(struct memory_log *log)
 {
     memory_log_remove(log, log->next, UINT32_MAX);
-    if (log->blocks != NULL && *block_place(log, block_number(log->next)) != NULL)
-        block_free(log, *block_place(log, block_number(log->next)));
+    for (uint64_t number = block_number(log->first); number < block_number(log->unreserved);
+         number++)
+        block_free(log, *block_place(log, number));
     if (log->spare != NULL) {
         log->account->bytes -= sizeof(*log->spare);
         heap_free(log->heap, log->spare);
@@ -70,9 +80,7 @@ void memory_log_deinit(struct memory_log *log)
 /* Blocks that exist, the spare one apart: from that of `first` on. */
 static uint64_t block_count(const struct memory_log *log)
 {
-    if (block_position(log->next) == 0 && memory_log_is_empty(log))
-        return 0;
-    return block_number(log->next - 1) - block_number(log->first) + 1;
+    return block_number(log->unreserved) - block_number(log->first);
 }
 
 /* What the log takes but for indexes. */
@@ -110,7 +118,8 @@ static int ring_grow(struct memory_log *log)
     if (blocks == NULL)
         return -ENOMEM;
     if (log->blocks != NULL)
-        for (uint64_t number = block_number(log->first); number < block_number(log->next); number++)
+        for (uint64_t number = block_number(log->first); number < block_number(log->unreserved);
+             number++)
             blocks[number & (capacity - 1)] = *block_place(log, number);
     log->account->bytes += (capacity - log->block_capacity) * sizeof(*blocks);
     heap_free(log->heap, log->blocks);
@@ -119,10 +128,10 @@ static int ring_grow(struct memory_log *log)
     return 0;
 }
 
-/* Makes the block that `next` falls into, which is not there yet. */
+/* Makes the first block that is not there yet. */
 static int block_start(struct memory_log *log)
 {
-    uint64_t number = block_number(log->next);
+    uint64_t number = block_number(log->unreserved);
     if (number - block_number(log->first) >= log->block_capacity && ring_grow(log) < 0)
         return -ENOMEM;
     struct memory_log_block *block = log->spare;
@@ -136,20 +145,34 @@ static int block_start(struct memory_log *log)
     block->topics = NULL;
     block->prefixes = NULL;
     *block_place(log, number) = block;
+    log->unreserved += MEMORY_LOG_BLOCK_RECORDS;
     return 0;
+}
+
+int memory_log_reserve(struct memory_log *log, uint64_t sequence)
+{
+    while (ps_unlikely(sequence >= log->unreserved))
+        if (block_start(log) < 0)
+            return -ENOMEM;
+    return 0;
+}
+
+void memory_log_put(struct memory_log *log, struct record *record)
+{
+    ps_assert(record->sequence == log->next && log->next < log->unreserved);
+    (*block_place(log, block_number(log->next)))->records[block_position(log->next)] = record;
+    log->account->bytes += record_log_bytes(record);
+    log->account->records++;
+    log->next++;
 }
 
 int memory_log_append(struct memory_log *log, struct record *record)
 {
-    uint32_t position = block_position(log->next);
-    if (ps_unlikely(position == 0 && block_start(log) < 0))
+    if (memory_log_reserve(log, log->next) < 0)
         return -ENOMEM;
     ps_assert(record->sequence == 0);
     record->sequence = log->next;
-    (*block_place(log, block_number(log->next)))->records[position] = record;
-    log->account->bytes += record_log_bytes(record);
-    log->account->records++;
-    log->next++;
+    memory_log_put(log, record);
     return 0;
 }
 

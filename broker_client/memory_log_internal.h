@@ -42,6 +42,7 @@ struct memory_log {
     struct memory_log_block *spare;   /* the last block freed, so that a boundary costs nothing */
     uint64_t first;                   /* oldest sequence that is kept; `next` when there is none */
     uint64_t next;                    /* the sequence of the next record; tail + 1 */
+    uint64_t unreserved;              /* the first sequence whose block is not there */
     uint64_t trim_below;              /* asked for by trim, perhaps not yet done */
     uint64_t hash_seed;
     uint32_t block_capacity; /* of `blocks`; a power of two */
@@ -62,6 +63,9 @@ struct memory_log_scratch {
 
 void memory_log_init(struct memory_log *log, struct heap *heap, struct memory_log_account *account,
                      uint64_t hash_seed);
+
+/* An unused log begins at `sequence` instead of 1. */
+void memory_log_start(struct memory_log *log, uint64_t sequence);
 
 /* Releases every record. */
 void memory_log_deinit(struct memory_log *log);
@@ -91,6 +95,11 @@ static inline struct record *memory_log_at(const struct memory_log *log, uint64_
 
 /* Commits `record`, whose reference becomes the log's, and writes its sequence. 0 or -ENOMEM. */
 int memory_log_append(struct memory_log *log, struct record *record);
+
+/* The same in two steps, for a record whose commit comes later and may not fail then: room for
+ * everything up to `sequence`, and the record, whose sequence is set and is the next one's. */
+int memory_log_reserve(struct memory_log *log, uint64_t sequence);
+void memory_log_put(struct memory_log *log, struct record *record);
 
 /* Removes the oldest records below `below`, at most `count_max`. Result: how many went. */
 uint32_t memory_log_remove(struct memory_log *log, uint64_t below, uint32_t count_max);

@@ -185,6 +185,32 @@ static void an_append_without_memory_leaves_the_log_as_it_was(void **state)
     assert_int_equal(memory_log_at(log, 1)->sequence, 1);
 }
 
+static void what_was_reserved_cannot_fail_wherever_the_log_begins(void **state)
+{
+    struct fixture *fixture = *state;
+    struct memory_log *log = &fixture->log;
+    const uint64_t begin = 5 * MEMORY_LOG_BLOCK_RECORDS + 700;
+    const uint64_t end = begin + 3 * MEMORY_LOG_BLOCK_RECORDS;
+    memory_log_start(log, begin);
+    assert_int_equal(memory_log_tail(log), begin - 1);
+    assert_int_equal(memory_log_reserve(log, end), 0);
+    for (uint64_t sequence = begin; sequence < end; sequence++) {
+        struct record *record = make(fixture, sequence);
+        record->sequence = sequence;
+        heap_fail_at(&fixture->heap, 1);
+        memory_log_put(log, record);
+        heap_fail_at(&fixture->heap, 0);
+        assert_ptr_equal(memory_log_at(log, sequence), record);
+    }
+    assert_int_equal(fixture->account.records, end - begin);
+    read_from(fixture, begin - 10, 3, UINT32_MAX);
+    assert_int_equal(fixture->pull.removed, 10);
+    assert_int_equal(fixture->pull.records[0]->sequence, begin);
+    memory_log_remove(log, end, UINT32_MAX);
+    append(fixture, 1);
+    assert_int_equal(memory_log_at(log, end)->sequence, end);
+} /* the tear-down sees that the blocks reserved beyond are given back */
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +222,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_channels_read_ignores_the_hint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_append_without_memory_leaves_the_log_as_it_was, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_was_reserved_cannot_fail_wherever_the_log_begins,
+                                        set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
