@@ -34,6 +34,11 @@ bool broker_turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
     return broker->driver->turn(broker, now_ns, wall_ms);
 }
 
+uint64_t broker_deadline_ns(const struct broker *broker)
+{
+    return broker->driver->deadline_ns != NULL ? broker->driver->deadline_ns(broker) : UINT64_MAX;
+}
+
 int broker_append(struct broker *broker, struct broker_append *append)
 {
     ps_assert(append->count > 0 && append->count <= BROKER_APPEND_MAX);

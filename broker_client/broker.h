@@ -65,6 +65,9 @@ struct broker;
  * `wall_ms` since 1970. Result: true while there is more to do at once. */
 bool broker_turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms);
 
+/* When a turn is wanted although nothing happens (monotonic); UINT64_MAX: never. */
+uint64_t broker_deadline_ns(const struct broker *broker);
+
 /* Records of one partition, committed in this order. -EAGAIN: queue full; -EINVAL: not this
  * shard's. */
 int broker_append(struct broker *broker, struct broker_append *append);

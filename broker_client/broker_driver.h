@@ -15,6 +15,7 @@
 /* Each as the function of broker.h with the same name. */
 struct broker_driver {
     bool (*turn)(struct broker *broker, uint64_t now_ns, uint64_t wall_ms);
+    uint64_t (*deadline_ns)(const struct broker *broker); /* NULL: never */
     int (*append)(struct broker *broker, struct broker_append *append);
     int (*relay)(struct broker *broker, uint16_t partition, struct record *const *records,
                  uint16_t count);

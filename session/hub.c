@@ -320,7 +320,10 @@ static uint64_t deadline(void *context, const struct shard *shard)
                  hub->late_first != 0 || hub->late_unread != 0;
     uint64_t soon = shard->now_ns + RETRY_MS * 1000000ULL;
     uint64_t next_second = shard->now_ns + 1000000000ULL;
-    return waits ? soon : ps_min_u64(next_second, opening_deadline(hub));
+    if (waits)
+        return soon;
+    uint64_t next = ps_min_u64(next_second, broker_deadline_ns(hub->broker));
+    return ps_min_u64(next, opening_deadline(hub));
 }
 
 static bool step_catch_up(void *context, struct shard *shard)

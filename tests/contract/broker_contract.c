@@ -31,7 +31,7 @@ bool turn_all(struct contract *contract)
     for (uint32_t index = 0; index < contract->handle_count; index++)
         has_more |= contract->is_woken[index];
     if (contract->driver->wait != NULL && !has_more)
-        contract->driver->wait(contract->state);
+        has_more = contract->driver->wait(contract->state);
     return has_more;
 }
 

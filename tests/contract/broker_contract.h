@@ -30,8 +30,9 @@ struct broker_contract_driver {
     /* The handles, which may have requests that are not answered, and all that they shared. */
     void (*destroy)(void *state, struct broker **brokers, uint32_t count);
 
-    /* Waits a while for what comes from outside; NULL when all work is done in turns. */
-    void (*wait)(void *state);
+    /* Waits a while for what comes from outside; NULL when all work is done in turns. Result: true
+     * when something came or is still to come for what was taken. */
+    bool (*wait)(void *state);
 
     uint64_t small_log_bytes; /* that a small log and its small store never exceed */
     uint64_t expiry_ms;       /* how late a watch may learn that a key has expired */
