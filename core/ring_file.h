@@ -8,8 +8,9 @@
  * too. A sync covers the writes that were answered before it was submitted, nothing else.
  *
  * Lifetime: 1. Request, buffer and descriptor are the ring's from ring_file_submit until
- * ring_file_take has given the request back. 2. ring_destroy waits for what is under way and then
- * forgets it, and what was not taken: after it everything is the owner's again. With requests under
+ * ring_file_take has given the request back. 2. ring_file_drain, and ring_destroy too, waits for
+ * what is under way and then forgets it, and what was not taken: after it everything is the owner's
+ * again. With requests under
  * way it is called by the ring's thread, or when that thread has ended (the kernel lets no thread
  * end before its requests); in the latter case what had not begun is not done. 3. In neither case
  * does anybody hear the results: who needs them takes them before.
@@ -62,5 +63,9 @@ int ring_file_submit(struct ring *ring, struct ring_file_request *request);
  * sleep, and gives perhaps no event, while there is one: the owner takes them all in its step of
  * the turn, or has more to do. */
 struct ring_file_request *ring_file_take(struct ring *ring);
+
+/* For owners that end before the ring; see lifetime rule 2. The ring may go on afterwards, unless
+ * its thread has ended. */
+void ring_file_drain(struct ring *ring);
 
 #endif

@@ -255,7 +255,7 @@ void ring_destroy(struct ring *ring)
 {
     if (ring == NULL)
         return;
-    ring_files_drain(ring);
+    ring_file_drain(ring);
     for (uint32_t i = 0; i < ring->bank_count; i++) {
         struct bank_ring *bank = ring->bank[i];
         if (!ring->is_direct)

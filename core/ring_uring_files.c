@@ -184,10 +184,10 @@ void ring_files_on_chains_cut(struct ring *ring)
         ring->files[i].is_chain_cut = ring->files[i].request != NULL;
 }
 
-void ring_files_drain(struct ring *ring)
+void ring_file_drain(struct ring *ring)
 {
     /* Another thread cannot enter this ring; the kernel has waited for the requests of the one that
-     * has ended. */
+     * has ended, and nobody will look at their answers. */
     if (gettid() != ring->thread_id)
         return;
     struct io_uring *uring = ring->files_begun == 0 ? NULL : &main_ring(ring)->uring;
@@ -198,4 +198,6 @@ void ring_files_drain(struct ring *ring)
             ring_files_on_chains_cut(ring);
         ring_bank_reap(ring, 0);
     }
+    while (ring_file_take(ring) != NULL)
+        ;
 }

@@ -201,9 +201,6 @@ void ring_files_on_synced(struct ring *ring, uint32_t index, int32_t result);
 /* The main ring took a part only of what was queued: linked requests may have come apart. */
 void ring_files_on_chains_cut(struct ring *ring);
 
-/* Waits until the kernel has let go of every file request. */
-void ring_files_drain(struct ring *ring);
-
 struct ring_event *ring_queue_event(struct ring *ring, enum ring_event_kind kind);
 
 /* Of a request that stands for a socket's generation and watch. */

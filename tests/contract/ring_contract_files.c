@@ -280,6 +280,33 @@ static void destroying_a_ring_waits_for_what_is_under_way(void **state)
     close_fixture(&f);
 }
 
+static void a_drained_ring_has_forgotten_its_requests_and_goes_on(void **state)
+{
+    struct contract *contract = *state;
+    struct file_fixture f = open_fixture(contract);
+    enum { BYTES = 256 * 1024 };
+    struct ring_file_request *requests = calloc(RING_FILES_MAX, sizeof(*requests));
+    unsigned char *buffer = make_bytes(BYTES, 1);
+    ps_assert(requests != NULL);
+    for (uint32_t i = 0; i < RING_FILES_MAX; i++) {
+        requests[i] = (struct ring_file_request){.fd = f.fd,
+                                                 .kind = RING_FILE_WRITE,
+                                                 .buffer = buffer,
+                                                 .bytes = BYTES,
+                                                 .offset = i % 4 * BYTES};
+        assert_int_equal(ring_file_submit(f.ring, &requests[i]), 0);
+    }
+    ring_file_drain(f.ring);
+    assert_null(ring_file_take(f.ring));
+    free(requests);
+    memset(buffer, 0, BYTES);
+    assert_int_equal(run(&f, RING_FILE_WRITE, buffer, BYTES, 0), BYTES);
+    assert_int_equal(run(&f, RING_FILE_READ, buffer, BYTES, 0), BYTES);
+    assert_int_equal(buffer[BYTES - 1], 0);
+    free(buffer);
+    close_fixture(&f);
+}
+
 struct contract_tests ring_contract_files_tests(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -290,6 +317,7 @@ struct contract_tests ring_contract_files_tests(void)
         contract_test(a_batch_that_meets_an_answer_keeps_it),
         contract_test(what_is_beyond_the_limit_is_refused),
         contract_test(destroying_a_ring_waits_for_what_is_under_way),
+        contract_test(a_drained_ring_has_forgotten_its_requests_and_goes_on),
     };
     return (struct contract_tests){tests, ps_array_count(tests)};
 }

@@ -116,7 +116,7 @@ void ring_destroy(struct ring *ring)
         if (ring->slots[i].end != NULL)
             sim_end_close(ring->slots[i].end, false);
     }
-    sim_disk_drain(sim_world_disk(ring->world), ring);
+    ring_file_drain(ring);
     sim_world_add_ring(ring->world, -1);
     free(ring->slots);
     free(ring->closing);
@@ -703,4 +703,11 @@ struct ring_file_request *ring_file_take(struct ring *ring)
     request->next = NULL;
     ring->file_count--;
     return request;
+}
+
+void ring_file_drain(struct ring *ring)
+{
+    sim_disk_drain(sim_world_disk(ring->world), ring);
+    ring->files_done_first = NULL;
+    ring->file_count = 0;
 }
