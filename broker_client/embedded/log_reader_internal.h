@@ -7,8 +7,13 @@
  * partition's records match, reads on from the sparse entries.
  *
  * Cost: a pull costs in proportion to what it gives and to the segments it steps over (one look
- * into a directory block each), and is bounded: it answers with what it has after a number of
- * segments.
+ * into a directory block each), and is bounded: it answers with what it has after 16 segments, or
+ * where it can after 256 blocks. More hints than 1,024 are taken as everything.
+ *
+ * A block that cannot be read, and a record whose checksum does not hold, is counted, told by one
+ * log line per segment, and tried again after a pause (100 ms, doubling to 5 s): what was found
+ * before it is given, the pull that begins there waits, others go on. Nothing is given from
+ * outside of an extent, and nothing within is passed over.
  *
  * Owner and thread: the handle's shard.
  */
@@ -36,7 +41,10 @@ struct log_reader_events {
     void *context;
     struct log_reader_partition (*partition)(void *context, uint16_t partition);
     /* The answer is filled in but for is_at_tail (false; `next` may be tail_first: the owner goes
-     * on from memory if there is room) and `removed`. Records are borrowed until it returns. */
+     * on from memory if there is room). `removed` is what the owner had there, plus what
+     * log_reader_forget took from under the pull before it was looked at; what was gone before the
+     * pull is the owner's to tell. Records are borrowed until it returns, their topic_hash is 0.
+     * The pull may be used again from here. From log_reader_turn only. */
     void (*on_read)(void *context, struct broker_pull *pull);
 };
 
@@ -49,17 +57,23 @@ struct log_reader_counters {
     uint64_t damaged_blocks; /* a checksum that does not hold; the pull waits, and tries again */
 };
 
+/* Of the store its hash_seed, its log and its segments' references are used. `cache_bytes` is of
+ * blocks, one at least; records larger than a block take half as much more, and one record of any
+ * size. reads_max > 0. 0 or -ENOMEM. */
 int log_reader_create(struct log_store *store, struct ring *ring, struct heap *heap,
                       uint64_t cache_bytes, uint32_t reads_max,
                       const struct log_reader_events *events, struct log_reader **out_reader);
-/* Waits for what the kernel has; pulls are given up without a callback. */
+/* Pulls are given up without a callback. The ring has nothing of the reader any more: it was
+ * destroyed before (core/ring_file.h), or log_reader_is_idle. */
 void log_reader_destroy(struct log_reader *reader);
 
-/* 0, or -EAGAIN: reads_max are under way. */
+/* 0, or -EAGAIN: reads_max are under way, or memory is out. */
 int log_reader_pull(struct log_reader *reader, struct broker_pull *pull);
+/* True: the pull was here and is the caller's again, without a callback. */
 bool log_reader_cancel(struct log_reader *reader, struct broker_pull *pull);
 
-/* Extents of this partition below `below` go; pulls on them go on from `below`. */
+/* Extents of this partition below `below` go, and are not looked at from here; pulls on them
+ * answer with what they have, or go on from `below`. */
 void log_reader_forget(struct log_reader *reader, uint16_t partition, uint64_t below);
 
 /* A completed file request of the shard's ring: true if it was this reader's. */
@@ -68,6 +82,7 @@ bool log_reader_take(struct log_reader *reader, struct ring_file_request *reques
 /* Goes on with pulls, calls back. True: call again soon. */
 bool log_reader_turn(struct log_reader *reader, uint64_t now_ns);
 uint64_t log_reader_deadline_ns(const struct log_reader *reader);
+/* No pull, and nothing of it in the ring. */
 bool log_reader_is_idle(const struct log_reader *reader);
 const struct log_reader_counters *log_reader_counters(const struct log_reader *reader);
 
