@@ -127,6 +127,7 @@ bool mailbox_has_room(struct mailbox *mailbox)
 
 struct mail *mailbox_take(struct mailbox *mailbox)
 {
+    mailbox->is_held = false;
     if (mailbox->head == mailbox->seen_published) {
         mailbox->seen_published = atomic_load_explicit(&mailbox->published, memory_order_acquire);
         if (mailbox->head == mailbox->seen_published)
@@ -141,6 +142,7 @@ struct mail *mailbox_take(struct mailbox *mailbox)
 void mailbox_untake(struct mailbox *mailbox)
 {
     ps_assert(mailbox->head != atomic_load_explicit(&mailbox->consumed, memory_order_relaxed));
+    mailbox->is_held = true;
     mailbox->head--;
     mailbox->taken_bytes -= mailbox->mails[mailbox->head & (mailbox->entries_max - 1)].weight_bytes;
 }
@@ -156,7 +158,8 @@ void mailbox_give_back(struct mailbox *mailbox)
 bool mailbox_sleep(struct mailbox *mailbox)
 {
     atomic_store_explicit(&mailbox->is_sleeping, 1, memory_order_seq_cst);
-    if (mailbox->head == atomic_load_explicit(&mailbox->published, memory_order_seq_cst))
+    if (mailbox->head == atomic_load_explicit(&mailbox->published, memory_order_seq_cst) ||
+        mailbox->is_held)
         return true;
     mailbox_awake(mailbox);
     return false;

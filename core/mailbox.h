@@ -45,6 +45,7 @@ struct mailbox {
     alignas(64) uint32_t head; /* taken, perhaps not yet given back */
     uint32_t seen_published;
     uint64_t taken_bytes;
+    bool is_held; /* the next mail could not be handled */
     /* Written by the consumer, read by the producer. */
     alignas(64) _Atomic uint32_t consumed;
     _Atomic uint64_t consumed_bytes;
@@ -80,19 +81,27 @@ bool mailbox_has_room(struct mailbox *mailbox);
 /* Consumer. The next mail, or NULL; it stays valid until mailbox_give_back. */
 struct mail *mailbox_take(struct mailbox *mailbox);
 
-/* Consumer. The last taken mail, not yet given back, was not handled: take gives it again. */
+/* Consumer. The last taken mail, not yet given back, was not handled: take gives it again. Until
+ * then what is here does not keep the consumer awake: it knows what it waits for. */
 void mailbox_untake(struct mailbox *mailbox);
 
 /* Consumer. Gives the room of every taken mail back to the producer. */
 void mailbox_give_back(struct mailbox *mailbox);
 
-/* Consumer. Announces sleep; false when mail is there after all (then it is awake again). After
+/* Consumer. Announces sleep; false when mail is there after all (then it is awake again), unless
+ * it is held up by one that was untaken. After
  * true every flush of mail rings, until mailbox_awake. */
 bool mailbox_sleep(struct mailbox *mailbox);
 void mailbox_awake(struct mailbox *mailbox);
 
 /* Consumer. Nothing published is left to take. */
 bool mailbox_is_empty(const struct mailbox *mailbox);
+
+/* Consumer. The same, or it is held up by one that was untaken. */
+static inline bool mailbox_is_quiet(const struct mailbox *mailbox)
+{
+    return mailbox->is_held || mailbox_is_empty(mailbox);
+}
 
 /* By a thread that is both: nothing was posted that was not taken. */
 static inline bool mailbox_is_clear(const struct mailbox *mailbox)

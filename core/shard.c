@@ -142,7 +142,7 @@ bool shard_turn(struct shard *shard, bool may_sleep)
     for (uint32_t i = 0; i < shard->step_count; i++)
         has_more |= shard->steps[i].run(shard->steps[i].context, shard);
     flush_mail(shard);
-    shard->has_more = has_more || !mailbox_is_empty(shard->inboxes[shard->index]);
+    shard->has_more = has_more || !mailbox_is_quiet(shard->inboxes[shard->index]);
     return shard->has_more;
 }
 

@@ -105,6 +105,30 @@ static void an_untaken_mail_comes_again(void **state)
     tear_down(&fixture);
 }
 
+static void an_untaken_mail_keeps_nobody_awake(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    set_up(&fixture, 64, 0, 1000);
+    post(fixture.mailbox, 1, 100);
+    mailbox_flush(fixture.mailbox);
+    assert_false(mailbox_is_quiet(fixture.mailbox));
+    assert_false(mailbox_sleep(fixture.mailbox));
+    mailbox_take(fixture.mailbox);
+    mailbox_untake(fixture.mailbox);
+    assert_true(mailbox_is_quiet(fixture.mailbox));
+    assert_false(mailbox_is_empty(fixture.mailbox));
+    assert_true(mailbox_sleep(fixture.mailbox));
+    /* New mail rings all the same. */
+    post(fixture.mailbox, 2, 100);
+    assert_true(mailbox_flush(fixture.mailbox));
+    assert_int_equal(number_of(mailbox_take(fixture.mailbox)), 1);
+    assert_false(mailbox_is_quiet(fixture.mailbox));
+    assert_int_equal(number_of(mailbox_take(fixture.mailbox)), 2);
+    assert_true(mailbox_is_quiet(fixture.mailbox));
+    tear_down(&fixture);
+}
+
 static void ordinary_mail_leaves_the_reserved_room(void **state)
 {
     (void)state;
@@ -357,6 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mail_is_seen_after_the_flush_and_not_before),
         cmocka_unit_test(an_untaken_mail_comes_again),
+        cmocka_unit_test(an_untaken_mail_keeps_nobody_awake),
         cmocka_unit_test(ordinary_mail_leaves_the_reserved_room),
         cmocka_unit_test(the_byte_cap_holds_except_for_reserved_or_single_mail),
         cmocka_unit_test(a_sleeper_is_rung_once),
