@@ -18,81 +18,17 @@
 #include "session/inbound.h"
 #include "session/session.h"
 #include "session/session_store.h"
-#include "sim/gateway_sim.h"
-
-enum { MS = 1000000, TURNS_MAX = 100000, WAIT_MS_MAX = 5000 };
-
-struct fixture {
-    struct sim_world *world;
-    struct gateway_sim gateway;
-    struct scenario scenario;
-};
+#include "sim/peers.h"
 
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    assert_non_null(f);
-    scenario_init(&f->scenario, 7);
+    struct fixture *f = peers_describe();
     f->scenario.hub_limits.subscriptions_max = 100000;
     f->scenario.store.memory_bytes = 16 << 20;
     f->scenario.store.key_bytes_max = 160 << 10;
-    const struct sim_options options = {.seed = 7, .start_ns = 1000 * MS, .start_wall_ms = 1000};
-    f->world = sim_world_create(&options);
-    gateway_sim_start(&f->gateway, f->world, &f->scenario);
+    peers_start(f);
     *state = f;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-    int64_t left = gateway_sim_stop(&f->gateway);
-    sim_world_destroy(f->world);
-    free(f);
-    return left == 0 ? 0 : -1;
-}
-
-/* Gives turns until nobody has anything to do at this moment. */
-static void settle(struct fixture *f)
-{
-    uint32_t turns = 0;
-    while (gateway_sim_turn(&f->gateway, 0))
-        assert_true(++turns < TURNS_MAX);
-}
-
-static void wait_ms(struct fixture *f, uint32_t ms)
-{
-    for (uint32_t i = 0; i < ms; i += 10) {
-        sim_world_advance(f->world, sim_world_now_ns(f->world) + 10 * MS);
-        settle(f);
-    }
-}
-
-static void say(struct fixture *f, struct sim_peer *peer, const void *bytes, uint32_t count)
-{
-    assert_int_equal(sim_client_send(peer, bytes, count), count);
-    settle(f);
-}
-
-static void hear(struct sim_peer *peer, const void *bytes, uint32_t count)
-{
-    unsigned char heard[256];
-    assert_int_equal(sim_client_receive(peer, heard, sizeof(heard)), count);
-    assert_memory_equal(heard, bytes, count);
-}
-
-/* A clean session "p" with a keepalive of one second. */
-static struct sim_peer *connect_peer(struct fixture *f)
-{
-    static const unsigned char connect[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
-                                            4,    2,  0, 1, 0,   1,   'p'};
-    static const unsigned char connack[] = {0x20, 2, 0, 0};
-    struct sim_peer *peer = sim_client_connect(f->world, &f->gateway.address);
-    assert_non_null(peer);
-    settle(f);
-    say(f, peer, connect, sizeof(connect));
-    hear(peer, connack, sizeof(connack));
-    return peer;
 }
 
 static void a_publisher_that_is_left_unread_does_not_expire(void **state)
@@ -126,47 +62,6 @@ static void a_shard_that_is_late_without_memory_reads_when_there_is_some(void **
     assert_int_equal(hub->late_partitions, 1);
     wait_ms(f, 100);
     assert_int_equal(hub->late_partitions, 0);
-}
-
-/* Sends while the gateway takes. */
-static void say_all(struct fixture *f, struct sim_peer *peer, const unsigned char *bytes,
-                    uint32_t count)
-{
-    uint32_t sent = 0;
-    for (uint32_t i = 0; sent < count && i < TURNS_MAX; i++) {
-        int32_t taken = sim_client_send(peer, bytes + sent, count - sent);
-        sent += taken > 0 ? (uint32_t)taken : 0;
-        settle(f);
-    }
-    assert_int_equal(sent, count);
-}
-
-/* Receives exactly so much. */
-static void hear_all(struct fixture *f, struct sim_peer *peer, unsigned char *out, uint32_t count)
-{
-    uint32_t heard = 0;
-    for (uint32_t i = 0; heard < count && i < WAIT_MS_MAX; i++) {
-        int32_t got = sim_client_receive(peer, out + heard, count - heard);
-        heard += got > 0 ? (uint32_t)got : 0;
-        if (got <= 0)
-            sim_world_advance(f->world, sim_world_now_ns(f->world) + MS);
-        settle(f);
-    }
-    assert_int_equal(heard, count);
-}
-
-/* A durable session "d". */
-static struct sim_peer *connect_durable(struct fixture *f)
-{
-    static const unsigned char connect[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
-                                            4,    0,  0, 0, 0,   1,   'd'};
-    unsigned char connack[4];
-    struct sim_peer *peer = sim_client_connect(f->world, &f->gateway.address);
-    assert_non_null(peer);
-    say_all(f, peer, connect, sizeof(connect));
-    hear_all(f, peer, connack, sizeof(connack));
-    assert_int_equal(connack[3], 0);
-    return peer;
 }
 
 /* A SUBSCRIBE of `count` filters at QoS 1, "00000/xx..." from `first` on, each of FILTER_BYTES. Its
@@ -372,14 +267,6 @@ static void try_all(struct fixture *f, struct sim_peer *peer)
     assert_memory_equal(heard, pong, sizeof(pong));
 }
 
-/* Reads and throws away what there is, as a client does that acknowledges nothing. */
-static void drain(struct sim_peer *peer)
-{
-    unsigned char bytes[256];
-    while (sim_client_receive(peer, bytes, sizeof(bytes)) > 0)
-        continue;
-}
-
 /* Publishes to itself what is said, with every allocation failing in its turn, then begins anew. */
 static void fail_each(struct fixture *f, const void *bytes, uint32_t count, uint32_t failing_max)
 {
@@ -496,16 +383,6 @@ static void a_will_is_published_once_in_want_of_memory(void **state)
         assert_int_equal(hub->counters.sessions, 0);
         assert_true(gateway_sim_is_idle(&f->gateway));
     }
-}
-
-/* Receives what comes until nothing does. Result: how many bytes; UINT32_MAX: it was closed. */
-static uint32_t hear_some(struct sim_peer *peer, unsigned char *out, uint32_t bytes_max)
-{
-    uint32_t heard = 0;
-    int32_t got = 0;
-    while ((got = sim_client_receive(peer, out + heard, bytes_max - heard)) > 0)
-        heard += (uint32_t)got;
-    return got == -EAGAIN ? heard : UINT32_MAX;
 }
 
 /* Whatever allocation fails: who is granted a subscription and stays gets the value and what is
