@@ -398,7 +398,12 @@ static void on_shard_read(struct hub *hub, struct late_read *read)
     /* The floor below and the end of lateness say that everybody has had them. */
     while (!delivery_continue(hub))
         continue;
-    uint64_t next = read->pull.status == BROKER_OK ? read->pull.next : read->pull.from;
+    if (read->pull.status != BROKER_OK) {
+        hub->lateness[partition] = HUB_WANTS_MEMORY; /* or whatever else the broker lacks */
+        hub->late_unread++;
+        return;
+    }
+    uint64_t next = read->pull.next;
     if (next != 0 && next - 1 > hub->floors[partition])
         hub->floors[partition] = next - 1;
     if (!read->is_up_to_tail) {
@@ -421,6 +426,8 @@ void catch_up_on_shard_late(struct hub *hub, uint16_t partition, uint64_t sequen
 /* Reads of the shard that could not be made. From the floors: no lower than what was missed. */
 static void retry_shard_reads(struct hub *hub)
 {
+    if (hub->shard->now_ns < hub->reads_due_ns)
+        return;
     for (uint32_t p = 0; p < hub->partition_count; p++) {
         if (hub->lateness[p] != HUB_WANTS_MEMORY)
             continue;
@@ -451,6 +458,8 @@ bool catch_up_step(struct hub *hub)
 
 void catch_up_on_read(struct hub *hub, struct late_read *read)
 {
+    if (read->pull.status != BROKER_OK) /* else everybody would ask again in every turn */
+        hub->reads_due_ns = hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
     switch ((enum late_read_purpose)read->purpose) {
     case LATE_READ_SESSION:
         on_session_read(hub, read);

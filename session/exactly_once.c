@@ -13,7 +13,7 @@
 #include "session/session_store.h"
 #include "session/window.h"
 
-enum { HELD_MIN = 8 };
+enum { HELD_MIN = 8, STEPS_SLACK = 64 };
 
 struct held_step {
     struct record *record;
@@ -21,8 +21,7 @@ struct held_step {
     uint8_t step; /* enum exactly_once_step */
 };
 
-/* At most one window, one window of answers, and what the client releases of it: bounded by the
- * session's own limits. */
+/* At most steps_max: a window, a window of answers, and what the client releases of it. */
 struct exactly_once {
     struct held_step *steps; /* a queue in an array: the first `writing` are in the write */
     uint32_t capacity;
@@ -91,8 +90,18 @@ static struct exactly_once *state_of(struct hub *hub, struct session *session)
     return session->exactly_once;
 }
 
+/* More than a client that keeps to the protocol can have due: one PUBREL and one PUBCOMP for each
+ * packet id, besides what the gateway itself has made. */
+static uint32_t steps_max(const struct hub *hub)
+{
+    const struct hub_limits *limits = hub->limits;
+    return 2 * (limits->window_max + limits->unreleased_max) + limits->inbound_max + STEPS_SLACK;
+}
+
 static bool make_room(struct hub *hub, struct exactly_once *state)
 {
+    if (state->count >= steps_max(hub))
+        return false;
     if (state->count < state->capacity)
         return true;
     uint32_t capacity = state->capacity == 0 ? HELD_MIN : state->capacity * 2;

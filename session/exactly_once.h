@@ -31,8 +31,8 @@ enum exactly_once_step {
 };
 
 /* Takes the step, now or when it may be. Takes over the record's reference in any case. Without
- * memory the connection is closed, and the step is not taken (an answer to a publish is due then,
- * with nobody to tell). */
+ * memory, and beyond what a session's limits allow to be due, the connection is closed, and the
+ * step is not taken (an answer to a publish is due then, with nobody to tell). */
 void exactly_once_take(struct hub *hub, struct session *session, enum exactly_once_step step,
                        uint32_t number, struct record *record);
 

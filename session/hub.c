@@ -25,6 +25,7 @@
 #include "session/session_store.h"
 #include "session/subscribe.h"
 #include "session/sys_topics.h"
+#include "session/wanted.h"
 #include "session/will.h"
 #include "session/window.h"
 
@@ -67,6 +68,7 @@ static bool is_answered(const struct hub_mail *mail)
     case HUB_MAIL_READ:
     case HUB_MAIL_RETAINED:
         return true;
+    case HUB_MAIL_WANTED:
     case HUB_MAIL_HANDOVER:
     case HUB_MAIL_LATE:
     case HUB_MAIL_POSITION:
@@ -189,6 +191,9 @@ static bool on_mail(struct hub *hub, uint32_t from, const struct hub_mail *mail)
     case HUB_MAIL_RETAINED:
         retained_read_answer(hub->owner, mail->pointer);
         return true;
+    case HUB_MAIL_WANTED:
+        owner_set_wanted(hub->owner, from, mail->partition, mail->sequence);
+        return true;
     case HUB_MAIL_HANDOVER:
         if (hub->fan_out != NULL)
             return false;
@@ -245,7 +250,8 @@ static bool take_mail(struct hub *hub, uint32_t from)
     }
     mailbox_give_back(inbox);
     hub->answers_due[from] -= answers;
-    return !mailbox_is_empty(inbox);
+    hub->holds_mail |= inbox->is_held;
+    return !mailbox_is_quiet(inbox);
 }
 
 /* Whether one of the owners that refused a publish would now take some. */
@@ -284,6 +290,7 @@ static void retry_publishers(struct hub *hub)
 static bool step_mail(void *context, struct shard *shard)
 {
     struct hub *hub = context;
+    hub->holds_mail = false;
     bool has_more = !delivery_continue(hub);
     /* Own mail that this turn's input posted is taken in this turn. */
     mailbox_flush(shard->inboxes[shard->index]);
@@ -305,7 +312,8 @@ static bool step_broker(void *context, struct shard *shard)
     bool has_more = owner_step(hub->owner);
     /* What the broker committed and handed over reaches this shard's sessions in this turn. */
     mailbox_flush(shard->inboxes[shard->index]);
-    return take_mail(hub, shard->index) || has_more;
+    bool may_go_on = hub->holds_mail && owner_has_room(hub->owner);
+    return take_mail(hub, shard->index) || may_go_on || has_more;
 }
 
 enum { RETRY_MS = 1 };
@@ -317,7 +325,8 @@ static uint64_t deadline(void *context, const struct shard *shard)
     if (hub->wants_turn || (hub->late_first != 0 && hub->read_waiters == 0))
         return 0;
     bool waits = hub->outbox_first != NULL || hub->retry_first != 0 || hub->store_first != NULL ||
-                 hub->late_first != 0 || hub->late_unread != 0;
+                 hub->late_first != 0 || hub->late_unread != 0 || hub->holds_mail ||
+                 owner_waits(hub->owner) || wanted_is_looking(hub->wanted);
     uint64_t soon = shard->now_ns + RETRY_MS * 1000000ULL;
     uint64_t next_second = shard->now_ns + 1000000000ULL;
     if (waits)
@@ -334,6 +343,7 @@ static bool step_catch_up(void *context, struct shard *shard)
     opening_step(hub);
     sys_topics_step(hub);
     progress_step(hub);
+    wanted_step(hub);
     return catch_up_step(hub);
 }
 
@@ -539,6 +549,8 @@ int hub_create(const struct hub_options *options, struct hub **out_hub)
     if (status == 0)
         status = progress_create(hub, &hub->progress);
     if (status == 0)
+        status = wanted_create(hub, &hub->wanted);
+    if (status == 0)
         status = owner_create(hub, &hub->owner);
     if (status != 0) {
         hub_destroy(hub);
@@ -599,6 +611,7 @@ static void discard(struct hub *hub, const struct hub_mail *mail)
         return;
     case HUB_MAIL_RETAINED:
     case HUB_MAIL_RETAINED_ANSWER:
+    case HUB_MAIL_WANTED:
     case HUB_MAIL_LATE:
     case HUB_MAIL_POSITION:
     case HUB_MAIL_PUBLISH_ANSWER:
@@ -636,6 +649,7 @@ void hub_destroy(struct hub *hub)
     session_store_abort(hub);
     owner_destroy(hub->owner);
     progress_destroy(hub, hub->progress);
+    wanted_destroy(hub, hub->wanted);
     recent_deinit(&hub->recent);
     topic_index_deinit(&hub->index);
     table_deinit(&hub->sessions);

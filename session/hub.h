@@ -34,8 +34,12 @@ struct session;
 struct store_operation;
 struct subscribe_job;
 struct sys_publisher;
+struct wanted;
 
-enum { HUB_PARTITIONS_MAX = 1024 };
+enum {
+    HUB_PARTITIONS_MAX = 1024,
+    HUB_PAUSE_MS = 10 /* until the broker is asked again for what it could not do */
+};
 
 /* Values of the configuration; those that SIGHUP may change are read at each use. */
 struct hub_limits {
@@ -66,7 +70,7 @@ struct hub_limits {
 enum hub_lateness {
     HUB_ON_TIME,
     HUB_READS,       /* its mailbox was full: it reads what it missed */
-    HUB_WANTS_MEMORY /* for that read */
+    HUB_WANTS_MEMORY /* for that read, or what else the broker lacked */
 };
 
 /* Shared by the hubs of a gateway; immutable but for what is atomic. */
@@ -92,6 +96,7 @@ struct hub {
     struct hub_shared *shared;
     struct owner *owner;
     struct progress *progress;
+    struct wanted *wanted;
     struct topic_index index; /* filters to this shard's subscribers */
     struct table sessions;    /* by client id */
     struct pool session_pool;
@@ -103,7 +108,7 @@ struct hub {
     uint64_t *floors;  /* by partition: everything up to here was handed over and fanned out */
     uint8_t *lateness; /* by partition, enum hub_lateness */
     uint32_t late_partitions;
-    uint32_t late_unread;    /* of these, those that have no read under way: memory was out */
+    uint32_t late_unread;    /* of these, those that have no read under way: it failed */
     uint64_t job;            /* number of the fan-out under way, or of the last one */
     uint32_t retained_dues;  /* requests for a filter's retained values, ever */
     struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
@@ -112,6 +117,7 @@ struct hub {
     uint32_t late_last;
     uint32_t read_waiters;  /* sessions in that list that wait for a free read, or for memory */
     uint32_t read_count;    /* reads under way */
+    uint64_t reads_due_ns;  /* one failed: none is begun before */
     uint32_t wanting_first; /* sessions whose QoS 2 steps want a write: index + 1 */
     uint32_t retry_first;   /* sessions whose publish waits for room: index + 1 */
     uint64_t full_owners;   /* those that refused a publish since they were all tried again */
@@ -129,6 +135,7 @@ struct hub {
     struct opening_wait *delayed_last;
     bool is_at_rest;           /* the gateway stops and nothing is under way: no snapshots now */
     bool is_ending;            /* hub_destroy: nobody is told anything any more */
+    bool holds_mail;           /* some could not be handled and is looked at again soon */
     bool wants_turn;           /* something was asked of the broker after its step */
     struct sys_publisher *sys; /* shared; NULL: no $SYS */
     uint64_t sys_due_ns;

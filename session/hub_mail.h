@@ -24,6 +24,8 @@ enum hub_mail_kind {
                              */
     HUB_MAIL_READ,          /* struct late_read; answered */
     HUB_MAIL_RETAINED,      /* struct retained_read; answered */
+    HUB_MAIL_WANTED,        /* partition, sequence: the shard's late sessions want nothing below;
+                               UINT64_MAX: there are none */
     /* From an owner. */
     HUB_MAIL_HANDOVER,       /* record */
     HUB_MAIL_LATE,           /* partition, sequence: what comes from here on has to be read */

@@ -50,7 +50,9 @@ struct late_read *late_read_start(struct hub *hub, const struct session *session
 {
     /* The shard's own read is never refused: everybody there waits for it, and there is one a
      * partition. */
-    if (purpose != LATE_READ_SHARD && hub->read_count >= hub->limits->reads_max)
+    bool must_wait =
+        hub->read_count >= hub->limits->reads_max || hub->shard->now_ns < hub->reads_due_ns;
+    if (purpose != LATE_READ_SHARD && must_wait)
         return NULL;
     struct late_read *read = heap_zalloc(hub->heap, sizeof(*read));
     if (read == NULL)

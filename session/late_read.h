@@ -37,7 +37,7 @@ struct late_read {
 };
 
 /* A read for a session (NULL: for the whole shard), hinted by its subscriptions, posted to the
- * owner. NULL: reads_max are under way, or memory is out. */
+ * owner. NULL: reads_max are under way, or one has failed just now, or memory is out. */
 struct late_read *late_read_start(struct hub *hub, const struct session *session,
                                   enum late_read_purpose purpose, uint16_t partition, uint64_t from,
                                   uint16_t records_max);

@@ -32,6 +32,7 @@ static int create_partition(struct owner *owner, struct owner_partition *partiti
     partition->channel = heap_zalloc(owner->hub->heap, sizeof(struct broker_pull));
     if (partition->channel == NULL)
         return -ENOMEM;
+    broker_hold(owner->hub->broker, number, 0, 0); /* until the owner knows better */
     partition->channel->partition = number;
     partition->channel->request.owner = owner;
     return 0;
@@ -53,7 +54,11 @@ int owner_create(struct hub *hub, struct owner **out_owner)
     };
     owner->partitions =
         heap_zalloc(hub->heap, (owner->partition_count + 1) * sizeof(struct owner_partition));
-    if (owner->partitions == NULL || topic_index_init(&owner->index, &options) != 0) {
+    owner->wanted =
+        heap_zalloc(hub->heap, (owner->partition_count * shards + 1) * sizeof(uint64_t));
+    if (owner->partitions == NULL || owner->wanted == NULL ||
+        topic_index_init(&owner->index, &options) != 0) {
+        heap_free(hub->heap, owner->wanted);
         heap_free(hub->heap, owner->partitions);
         heap_free(hub->heap, owner);
         return -ENOMEM;
@@ -134,6 +139,7 @@ void owner_destroy(struct owner *owner)
     retained_writer_destroy(owner->retained);
     drop_interest(owner);
     topic_index_deinit(&owner->index);
+    heap_free(heap, owner->wanted);
     heap_free(heap, owner->partitions);
     heap_free(heap, owner);
 }
@@ -273,17 +279,22 @@ static void publish_at_most_once(struct owner *owner, struct owner_partition *pa
         relay(owner, partition, record);
 }
 
-static void submit(struct owner *owner, struct owner_append *append)
+/* Behind those that wait; owner_step goes on with them. */
+static void queue(struct owner *owner, struct owner_append *append)
 {
-    owner->counters.appends++;
-    if (owner->submits_first == NULL && broker_append(owner->hub->broker, &append->append) == 0)
-        return;
     append->next = NULL;
     if (owner->submits_last == NULL)
         owner->submits_first = append;
     else
         owner->submits_last->next = append;
     owner->submits_last = append;
+}
+
+static void submit(struct owner *owner, struct owner_append *append)
+{
+    owner->counters.appends++;
+    if (owner->submits_first != NULL || broker_append(owner->hub->broker, &append->append) != 0)
+        queue(owner, append);
 }
 
 static void on_appended(struct broker_append *done);
@@ -328,7 +339,8 @@ static void answer_own(struct owner *owner, uint32_t shard, struct will *own)
 
 bool owner_has_room(const struct owner *owner)
 {
-    return owner->is_started && owner->appends_under_way < OWNER_APPENDS_MAX;
+    return owner->is_started && owner->appends_under_way < OWNER_APPENDS_MAX &&
+           !retained_writer_is_behind(owner->retained);
 }
 
 bool owner_publish(struct owner *owner, uint32_t from_shard, const struct hub_mail *mail)
@@ -412,22 +424,24 @@ static void on_appended(struct broker_append *done)
     done->count = settle(owner, append);
     if (done->count != 0) {
         owner->counters.retries += done->count;
-        submit(owner, append);
+        owner->submits_due_ns = owner->hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
+        queue(owner, append);
         return;
     }
     owner->appends_under_way--;
     heap_free(owner->hub->heap, append);
 }
 
-/* A committed record, or one that another gateway relayed, came through the channel. */
-static void on_record(struct owner *owner, struct owner_partition *partition, struct record *record)
+/* A committed record, or one that another gateway relayed, came through the channel. False: its
+ * retained value found no memory, and it is to be pulled again. */
+static bool on_record(struct owner *owner, struct owner_partition *partition, struct record *record)
 {
     if (record->topic_hash == 0) {
         record->topic_hash = topic_index_hash(&owner->index, (const char *)record_topic(record),
                                               record->topic_bytes);
     }
-    if (record->flags & RECORD_RETAIN)
-        retained_writer_apply(owner->retained, record);
+    if ((record->flags & RECORD_RETAIN) && !retained_writer_apply(owner->retained, record))
+        return false;
     /* What an earlier run has handed over is read by those who have not had it. */
     bool is_old = record->sequence != 0 && record->sequence <= partition->old_tail;
     if (!(record->flags & RECORD_VALUE_ONLY) && !is_old)
@@ -437,6 +451,7 @@ static void on_record(struct owner *owner, struct owner_partition *partition, st
     if (record_qos(record) == 0 && record->sequence != 0 && !is_old &&
         partition->held_done != partition->held_for)
         release_waiting(owner, partition);
+    return true;
 }
 
 static void on_channel(struct broker_pull *pull)
@@ -444,17 +459,22 @@ static void on_channel(struct broker_pull *pull)
     struct owner *owner = pull->request.owner;
     struct owner_partition *partition = owner_partition(owner, pull->partition);
     partition->is_pulling = false;
-    if (pull->status != BROKER_OK)
+    if (pull->status != BROKER_OK) {
+        owner->pulls_due_ns = owner->hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
         return;
-    for (uint32_t i = 0; i < pull->count; i++)
-        on_record(owner, partition, pull->records[i]);
+    }
+    for (uint32_t i = 0; i < pull->count; i++) {
+        if (!on_record(owner, partition, pull->records[i]))
+            return;
+    }
     if (pull->next != 0 && pull->next - 1 > partition->handed_over)
         partition->handed_over = pull->next - 1;
 }
 
 static void keep_pulling(struct owner *owner, struct owner_partition *partition)
 {
-    if (partition->is_pulling || !owner->is_started)
+    if (partition->is_pulling || !owner->is_started || retained_writer_is_behind(owner->retained) ||
+        owner->hub->shard->now_ns < owner->pulls_due_ns)
         return;
     struct broker_pull *pull = partition->channel;
     pull->on_done = on_channel;
@@ -482,6 +502,37 @@ static void tell_positions(struct owner *owner)
     }
 }
 
+void owner_set_wanted(struct owner *owner, uint32_t shard, uint16_t partition, uint64_t sequence)
+{
+    uint32_t shards = owner->hub->shard->count;
+    ps_assert(hub_owner_of(owner->hub, partition) == owner->hub->shard->index);
+    owner->wanted[partition / shards * shards + shard] = sequence;
+}
+
+/* What retention is to leave alone. What the channel has not brought yet may have retained values.
+ */
+static void tell_holds(struct owner *owner)
+{
+    uint32_t shards = owner->hub->shard->count;
+    for (uint32_t i = 0; i < owner->partition_count; i++)
+        owner->partitions[i].needed_from = owner->partitions[i].handed_over + 1;
+    retained_writer_lower_needed(owner->retained);
+    for (uint32_t i = 0; i < owner->partition_count; i++) {
+        const struct owner_partition *partition = &owner->partitions[i];
+        uint64_t wanted_from = UINT64_MAX;
+        for (uint32_t shard = 0; shard < shards; shard++)
+            wanted_from = ps_min_u64(wanted_from, owner->wanted[i * shards + shard]);
+        broker_hold(owner->hub->broker, partition->partition, partition->needed_from, wanted_from);
+    }
+}
+
+bool owner_waits(const struct owner *owner)
+{
+    return owner->submits_first != NULL || owner->hub->shard->now_ns < owner->pulls_due_ns ||
+           retained_writer_waits(owner->retained) ||
+           (owner->start != NULL && !owner_start_is_asking(owner));
+}
+
 bool owner_is_idle(const struct owner *owner)
 {
     return owner->appends_under_way == 0 && owner->waiting_count == 0 &&
@@ -492,7 +543,7 @@ bool owner_step(struct owner *owner)
 {
     struct hub *hub = owner->hub;
     owner_start_step(owner);
-    while (owner->submits_first != NULL) {
+    while (owner->submits_first != NULL && hub->shard->now_ns >= owner->submits_due_ns) {
         struct owner_append *append = owner->submits_first;
         if (broker_append(hub->broker, &append->append) != 0)
             break;
@@ -516,7 +567,8 @@ bool owner_step(struct owner *owner)
     if (owner->is_started && hub->shard->tick - owner->position_tick >= POSITION_TICKS) {
         owner->position_tick = hub->shard->tick;
         tell_positions(owner);
+        tell_holds(owner);
         retained_writer_tell_applied(owner->retained);
     }
-    return has_more || owner->start != NULL;
+    return has_more || owner_start_has_more(owner);
 }

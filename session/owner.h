@@ -50,6 +50,7 @@ struct owner_partition {
     uint64_t committed;           /* highest sequence that the driver has answered */
     uint64_t old_tail;            /* the log's tail at the start: up to here nobody is waiting */
     uint64_t applied;             /* "applied up to", as last written */
+    uint64_t needed_from;         /* the first record that retained values still need */
     uint64_t late_shards;         /* bit per shard */
     struct owner_append *filling; /* gathers this turn's records */
     struct broker_pull *channel;
@@ -65,7 +66,7 @@ struct owner_counters {
     uint64_t handovers; /* mails */
     uint64_t late_marks;
     uint64_t retained_writes;
-    uint64_t retained_failures;
+    uint64_t retained_failures; /* values that the store did not take, or could not give */
 };
 
 struct owner {
@@ -74,8 +75,11 @@ struct owner {
     struct owner_partition *partitions; /* those that it owns, p / S */
     uint32_t partition_count;
     uint32_t appends_under_way;
-    struct owner_append *submits_first; /* refused by a full queue: again next turn */
+    uint64_t *wanted; /* by partition and shard: the lowest sequence that late sessions want */
+    struct owner_append *submits_first; /* refused by a full queue, or to be repeated */
     struct owner_append *submits_last;
+    uint64_t pulls_due_ns;   /* the log could not be read: no channel is pulled until then */
+    uint64_t submits_due_ns; /* the log could not take one: they wait until then */
     struct owner_waiting *waiting_first; /* QoS 0 behind a retained one */
     struct owner_waiting *waiting_last;
     uint32_t waiting_count;
@@ -94,6 +98,8 @@ void owner_destroy(struct owner *owner);
 /* The beginning, in owner_start.c; owner_step drives it. */
 int owner_start_create(struct owner *owner);
 void owner_start_step(struct owner *owner);
+bool owner_start_is_asking(const struct owner *owner);
+bool owner_start_has_more(const struct owner *owner); /* at once */
 void owner_start_destroy(struct owner *owner);
 
 /* A publish came. Takes over its record. False: the broker is behind, or the owner has not begun;
@@ -111,9 +117,16 @@ void owner_interest_step(struct owner *owner);
 
 void owner_read(struct owner *owner, struct late_read *read);
 
+/* The connected sessions of a shard that are late want nothing of the partition below `sequence`
+ * (UINT64_MAX: there are none). Until a shard has said so everything is wanted. */
+void owner_set_wanted(struct owner *owner, uint32_t shard, uint16_t partition, uint64_t sequence);
+
 /* Submits what was gathered, keeps the channels pulling, tells positions. True: more to do at once.
  */
 bool owner_step(struct owner *owner);
+
+/* Something is to be tried again soon, and no answer brings it back. */
+bool owner_waits(const struct owner *owner);
 
 /* No append is under way, and no retained value is on its way to the store. */
 bool owner_is_idle(const struct owner *owner);

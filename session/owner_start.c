@@ -20,6 +20,7 @@ struct owner_start {
     struct owner *owner;
     uint32_t next; /* partition, as an index into owner->partitions */
     bool is_asking;
+    uint64_t due_ns; /* the broker could not say: it is asked again then */
     bool is_looking_for_wills;
     uint32_t tails; /* partitions whose tail is known */
     struct broker_get get;
@@ -31,6 +32,12 @@ struct owner_start {
 };
 
 static void on_wills(struct broker_list *list);
+
+/* Asked again after a pause. */
+static void put_off(struct owner_start *start)
+{
+    start->due_ns = start->owner->hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
+}
 
 static void finish(struct owner *owner)
 {
@@ -48,8 +55,10 @@ static void on_applied(struct broker_get *get)
         struct owner_partition *partition = &owner->partitions[start->next];
         if (value->status == BROKER_OK && value->value.count == sizeof(uint64_t))
             partition->handed_over = partition->applied = wire_load_u64(value->value.bytes);
-        else if (value->status != BROKER_NOT_FOUND)
-            return; /* asked again */
+        else if (value->status != BROKER_NOT_FOUND) {
+            put_off(start);
+            return;
+        }
         start->next++;
     }
 }
@@ -59,8 +68,10 @@ static void on_tail(struct broker_tail *tail)
     struct owner_start *start = ps_container_of(tail, struct owner_start, tail);
     struct owner *owner = start->owner;
     start->is_asking = false;
-    if (tail->status != BROKER_OK)
-        return; /* asked again */
+    if (tail->status != BROKER_OK) {
+        put_off(start);
+        return;
+    }
     struct owner_partition *partition = &owner->partitions[start->tails++];
     partition->old_tail = tail->tail;
     partition->committed = ps_max_u64(partition->committed, tail->tail);
@@ -101,8 +112,10 @@ static void on_wills(struct broker_list *list)
     struct owner_start *start = ps_container_of(list, struct owner_start, list);
     struct owner *owner = start->owner;
     start->is_asking = false;
-    if (list->status != BROKER_OK)
-        return; /* asked again */
+    if (list->status != BROKER_OK) {
+        put_off(start);
+        return;
+    }
     for (uint32_t i = 0; i < list->count; i++) {
         const struct broker_entry *entry = &list->entries[i];
         will_recover(owner->hub, entry->key.bytes, entry->key.count, entry->value.bytes,
@@ -148,10 +161,21 @@ void owner_start_destroy(struct owner *owner)
     owner->start = NULL;
 }
 
+bool owner_start_is_asking(const struct owner *owner)
+{
+    return owner->start != NULL && owner->start->is_asking;
+}
+
+bool owner_start_has_more(const struct owner *owner)
+{
+    const struct owner_start *start = owner->start;
+    return start != NULL && !start->is_asking && owner->hub->shard->now_ns >= start->due_ns;
+}
+
 void owner_start_step(struct owner *owner)
 {
     struct owner_start *start = owner->start;
-    if (start == NULL || start->is_asking)
+    if (start == NULL || start->is_asking || owner->hub->shard->now_ns < start->due_ns)
         return;
     if (start->is_looking_for_wills)
         ask_wills(start);

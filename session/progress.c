@@ -36,6 +36,7 @@ struct progress {
     uint32_t first;      /* sessions that were noted: index + 1 */
     uint32_t renew_next; /* session that is looked at next for renewal */
     uint64_t renew_credit;
+    uint32_t writes; /* of lines, under way */
     struct progress_slot slots[PROGRESS_SLOTS];
 };
 
@@ -215,6 +216,7 @@ static void on_line_written(struct hub *hub, struct session *session, void *cont
 {
     (void)session;
     (void)context;
+    hub->progress->writes--;
     for (uint32_t i = 0; !is_stored && i < PROGRESS_SLOTS; i++)
         hub->progress->slots[i].had_sessions = true;
 }
@@ -226,6 +228,7 @@ static void write_slot(struct hub *hub, uint32_t index, struct slot_writer *out)
     char key[PROGRESS_KEY_BYTES];
     progress_key(hub->shared->run, (uint8_t)hub->shard->index, NULL, 0, key);
     key[PROGRESS_KEY_BYTES - 1] = (char)index;
+    hub->progress->writes++;
     session_store_put(hub, NULL, key, PROGRESS_KEY_BYTES, out->memory, out->bytes,
                       session_store_attached_ms(hub), on_line_written);
     heap_free(hub->heap, out->memory);
@@ -259,6 +262,9 @@ void progress_step(struct hub *hub)
     if (hub->shard->now_ns < progress->due_ns || hub->is_at_rest)
         return;
     progress->due_ns = hub->shard->now_ns + PROGRESS_MS * 1000000ULL;
+    /* A store that is slow is not given the next ones before it has the last ones. */
+    if (progress->writes != 0)
+        return;
     /* A hand-over that is under way is in some sessions' hands and not in others'. */
     if (hub->fan_out != NULL) {
         progress->due_ns = hub->shard->now_ns;

@@ -8,8 +8,8 @@
  * ids. Each record is overwritten by its next; a slot in which nothing moved is not rewritten. A
  * session that is not in its slot's record stands at the floors. A session's own record names the
  * line and the number of the first snapshot after it; it holds until a record with that number or a
- * later one is there. So a session is listed until its own record that says "detached" is
- * committed.
+ * later one is there. While the writes of a snapshot are under way no other is made. So a session
+ * is listed until its own record that says "detached" is committed.
  *
  * Key: "l", run (8 bytes), shard (1), slot (1).
  *

@@ -33,6 +33,7 @@ struct retained_job {
     uint32_t page_position;
     uint32_t partition; /* of the first filter, worked on */
     bool is_asking;     /* a read is under way */
+    uint64_t due_ns;    /* one failed: the next is asked for then */
     uint32_t serial;    /* of the read that is under way */
     uint32_t after_bytes;
     unsigned char after[BROKER_KEY_BYTES_MAX];
@@ -199,8 +200,11 @@ bool retained_job_run(struct hub *hub, struct session *session)
     while (job->partition < hub->partition_count &&
            !interest_concerns(hub, job->first->filter, (uint16_t)job->partition))
         job->partition++;
-    if (job->partition < hub->partition_count)
-        return !ask(hub, session);
+    if (job->partition < hub->partition_count) {
+        bool is_asked = hub->shard->now_ns >= job->due_ns && ask(hub, session);
+        hub->read_waiters += !is_asked; /* soon again */
+        return false;
+    }
     struct subscription *subscription = session_subscription(session, job->first->filter);
     /* Unless a repeated SUBSCRIBE wants them once more. */
     if (subscription != NULL && subscription->due == job->first->number)
@@ -218,6 +222,7 @@ void retained_job_on_page(struct hub *hub, struct retained_read *read)
         free_page(hub, read, 0);
         if (is_awaited) {
             job->is_asking = false;
+            job->due_ns = hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
             catch_up_schedule(hub, session);
         }
         return;

@@ -36,13 +36,37 @@ struct subscribe_job {
     uint8_t *before; /* what each filter was granted before this SUBSCRIBE, or NOT_SUBSCRIBED */
 };
 
-enum { NOT_SUBSCRIBED = 0xff };
+enum {
+    NOT_SUBSCRIBED = 0xff,
+    JOBS_MAX = 16 /* of a session; beyond it the client is left unread */
+};
+
+/* The client has as many SUBSCRIBEs and UNSUBSCRIBEs under way as it may. */
+static bool must_wait(struct session *session)
+{
+    if (session->subscribe_jobs < JOBS_MAX)
+        return false;
+    session->flags |= SESSION_SUBSCRIBES_FULL;
+    return true;
+}
+
+static void let_go_on(struct hub *hub, struct session *session)
+{
+    if (!(session->flags & SESSION_SUBSCRIBES_FULL))
+        return;
+    session->flags &= (uint16_t)~SESSION_SUBSCRIBES_FULL;
+    bool is_open = session->connection != NULL && session->connection->state == CONNECTION_OPEN;
+    if (is_open && !hub->is_ending)
+        net_resume(hub->net, session->connection);
+}
 
 static void destroy(struct hub *hub, struct subscribe_job *job)
 {
     struct session *session = session_get(hub, job->session);
-    if (session != NULL)
+    if (session != NULL) {
         session->subscribe_jobs--;
+        let_go_on(hub, session);
+    }
     *job->link = job->next;
     if (job->next != NULL)
         job->next->link = job->link;
@@ -177,6 +201,10 @@ static void on_stored(struct hub *hub, struct session *session, void *context, b
     (void)session;
     for (uint32_t i = 0; !is_stored && i < job->count; i++)
         refuse(hub, job, i);
+    /* Of several commits the first ones may have been stored: what is refused is not to be kept. */
+    struct session *refused = is_stored ? NULL : session_of(hub, job);
+    if (refused != NULL && refused->stored != NULL && !session_is_clean(refused))
+        session_store_write_filters(hub, refused, NULL, NULL);
     finish(hub, job);
 }
 
@@ -281,6 +309,8 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
 enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session,
                                         const struct mqtt_filters *filters)
 {
+    if (must_wait(session))
+        return NET_RETRY;
     struct subscribe_job *job = create(hub, session, filters->packet_id, filters->count);
     const struct filter **known =
         job == NULL ? NULL : heap_alloc(hub->heap, filters->count * sizeof(struct filter *));
@@ -342,6 +372,8 @@ static void on_removed(struct hub *hub, struct session *session, void *context, 
 enum net_verdict subscribe_on_unsubscribe(struct hub *hub, struct session *session,
                                           const struct mqtt_filters *filters)
 {
+    if (must_wait(session))
+        return NET_RETRY;
     uint32_t position = 0;
     bool is_durable = session->stored != NULL && !session_is_clean(session);
     struct mqtt_filter unwanted;

@@ -134,13 +134,22 @@ static bool has_mail(const struct shard *shard)
     return false;
 }
 
+static bool wants_mail(const struct shard *shard)
+{
+    for (uint32_t from = 0; from < shard->count; from++) {
+        if (!mailbox_is_quiet(shard->inboxes[from]))
+            return true;
+    }
+    return false;
+}
+
 bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
 {
     struct shard *shard = gateway->peers[index];
     uint64_t now_ns = sim_world_now_ns(gateway->world);
     if (now_ns < gateway->stalled_until_ns[index])
         return false;
-    bool is_due = shard->has_more || sim_ring_has_event(shard->ring) || has_mail(shard) ||
+    bool is_due = shard->has_more || sim_ring_has_event(shard->ring) || wants_mail(shard) ||
                   shard_deadline(shard) <= now_ns ||
                   slow_brokers_due_ns(&gateway->slow_brokers, index) <= now_ns;
     if (!is_due)

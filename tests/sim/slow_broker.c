@@ -45,6 +45,40 @@ static int send_off(struct broker *broker, struct broker_request *request)
     return 0;
 }
 
+static bool is_too_large(const struct broker_commit *commit)
+{
+    for (uint32_t i = 0; i < commit->count; i++) {
+        if (commit->writes[i].value.count > current->value_bytes_max)
+            return current->value_bytes_max != 0;
+    }
+    return false;
+}
+
+/* Answers a request that the driver is not to see. False: it is. */
+static bool is_answered(struct broker_request *request)
+{
+    struct broker_pull *pull = ps_container_of(request, struct broker_pull, request);
+    struct broker_list *list = ps_container_of(request, struct broker_list, request);
+    struct broker_commit *commit = ps_container_of(request, struct broker_commit, request);
+    bool is_pull = request->kind == BROKER_REQUEST_PULL;
+    if (request->kind == BROKER_REQUEST_COMMIT && is_too_large(commit)) {
+        commit->status = BROKER_FULL;
+    } else if (current->fails_reads && is_pull) {
+        pull->status = BROKER_UNKNOWN;
+        pull->count = 0;
+        pull->removed = 0;
+        pull->next = pull->from;
+    } else if (current->fails_reads && request->kind == BROKER_REQUEST_LIST) {
+        list->status = BROKER_UNKNOWN;
+        list->count = 0;
+    } else {
+        return false;
+    }
+    current->reads += request->kind != BROKER_REQUEST_COMMIT;
+    broker_request_finish(request);
+    return true;
+}
+
 /* Hands a request on. */
 static int arrive(struct broker *broker, struct broker_request *request)
 {
@@ -69,17 +103,44 @@ static int arrive(struct broker *broker, struct broker_request *request)
     return 0;
 }
 
+static bool is_kept(const struct broker_request *request)
+{
+    bool is_of_keys = request->kind == BROKER_REQUEST_GET ||
+                      request->kind == BROKER_REQUEST_COMMIT ||
+                      request->kind == BROKER_REQUEST_LIST;
+    return current->keeps_keys && is_of_keys;
+}
+
+static void find_last(uint32_t shard)
+{
+    struct slow_request *last = current->handles[shard].first;
+    while (last != NULL && last->next != NULL)
+        last = last->next;
+    current->handles[shard].last = last;
+}
+
 static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
 {
     uint32_t shard = shard_of(broker);
-    struct slow_request *sent = current->handles[shard].first;
-    while (sent != NULL && sent->due_ns <= now_ns && arrive(broker, sent->request) == 0) {
-        current->handles[shard].first = sent->next;
+    struct slow_request **link = &current->handles[shard].first;
+    while (*link != NULL && !current->is_stalled) {
+        struct slow_request *sent = *link;
+        if (is_kept(sent->request)) {
+            link = &sent->next;
+            continue;
+        }
+        if (sent->due_ns > now_ns)
+            break;
+        *link = sent->next;
         if (sent->next == NULL)
-            current->handles[shard].last = NULL;
+            find_last(shard); /* what calls back may ask for more */
+        if (!is_answered(sent->request) && arrive(broker, sent->request) != 0) {
+            *link = sent;
+            break;
+        }
         free(sent);
-        sent = current->handles[shard].first;
     }
+    find_last(shard);
     return inner->turn(broker, now_ns, wall_ms);
 }
 
@@ -113,6 +174,16 @@ static int list(struct broker *broker, struct broker_list *request)
     return send_off(broker, &request->request);
 }
 
+static void hold(struct broker *broker, uint16_t partition, uint64_t needed_from,
+                 uint64_t wanted_from)
+{
+    (void)broker;
+    ps_assert(partition < SLOW_PARTITIONS_MAX);
+    current->holds[partition].needed_from = needed_from;
+    current->holds[partition].wanted_from = wanted_from;
+    current->holds[partition].count++;
+}
+
 void slow_brokers_add(struct slow_brokers *brokers, uint32_t shard, struct broker *broker)
 {
     static _Thread_local struct broker_driver slow;
@@ -129,6 +200,7 @@ void slow_brokers_add(struct slow_brokers *brokers, uint32_t shard, struct broke
     slow.get = get;
     slow.commit = commit;
     slow.list = list;
+    slow.hold = hold;
     broker->driver = &slow;
 }
 
@@ -148,5 +220,7 @@ void slow_brokers_end(struct slow_brokers *brokers)
 uint64_t slow_brokers_due_ns(const struct slow_brokers *brokers, uint32_t shard)
 {
     const struct slow_request *first = brokers->handles[shard].first;
-    return first == NULL ? UINT64_MAX : first->due_ns;
+    while (first != NULL && is_kept(first->request))
+        first = first->next;
+    return first == NULL || brokers->is_stalled ? UINT64_MAX : first->due_ns;
 }

@@ -2,6 +2,7 @@
  * A broker that takes its time, as one with a disk does: what a shard asks of its handle of the
  * memory driver comes there after a drawn delay, in order. Until then it is on its way, and lost
  * with a crash. Stands between broker.c and the driver by taking the place of a handle's driver.
+ * It can stand still, refuse and fail, and notes what retention is to leave alone.
  *
  * Owner: the simulated gateway. One handle a shard.
  */
@@ -16,7 +17,7 @@
 struct broker;
 struct sim_world;
 
-enum { SLOW_BROKERS_MAX = 8 };
+enum { SLOW_BROKERS_MAX = 8, SLOW_PARTITIONS_MAX = 16 };
 
 struct slow_request;
 
@@ -24,7 +25,18 @@ struct slow_request;
 struct slow_brokers {
     struct sim_world *world;
     struct random random;
-    uint64_t delay_max_ns; /* of each request, evenly drawn from 0; 0: nothing is slow */
+    uint64_t delay_max_ns;    /* of each request, evenly drawn from 0; 0: nothing is slow, and what
+                                 follows but for the holds is without effect */
+    bool is_stalled;          /* nothing arrives */
+    bool keeps_keys;          /* nor do requests for keys, while appends and pulls do */
+    bool fails_reads;         /* pulls that do not wait, and lists, are answered UNKNOWN */
+    uint32_t value_bytes_max; /* commits with a larger value are refused as FULL; 0: none */
+    uint64_t reads;           /* that were failed */
+    struct {
+        uint64_t needed_from;
+        uint64_t wanted_from;
+        uint32_t count; /* of calls */
+    } holds[SLOW_PARTITIONS_MAX];
     struct {
         struct broker *broker;
         struct slow_request *first;

@@ -1,0 +1,420 @@
+/*
+ * The session layer over a broker that is slow, full or failing, driven byte by byte: what it is
+ * told to keep, what is answered, and that nothing grows or spins meanwhile.
+ */
+#include "sim/peers.h"
+
+#include <stdio.h>
+
+#include "session/catch_up.h"
+#include "session/owner.h"
+#include "session/retained_topics.h"
+#include "session/session.h"
+#include "session/session_store.h"
+
+enum { PARTITIONS = 4, WINDOW = 2, RETAINED_MAX = 3 };
+
+static int set_up(void **state)
+{
+    struct fixture *f = peers_describe();
+    f->scenario.store.partition_count = PARTITIONS;
+    f->scenario.broker_delay_us_max = 1;
+    f->scenario.hub_limits.window_max = WINDOW;
+    f->scenario.hub_limits.retained_max = RETAINED_MAX;
+    f->scenario.hub_limits.recent_entries_max = 16;
+    f->scenario.hub_limits.unreleased_max = 64;
+    peers_start(f);
+    wait_ms(f, 10);
+    *state = f;
+    return 0;
+}
+
+static const unsigned char pong[] = {0xd0, 0};
+
+/* It is served: PINGREQ has its answer, and nothing else came. */
+static void try_ping(struct fixture *f, struct sim_peer *peer)
+{
+    static const unsigned char ping[] = {0xc0, 0};
+    unsigned char heard[2];
+    say_all(f, peer, ping, sizeof(ping));
+    hear_all(f, peer, heard, sizeof(heard));
+    assert_memory_equal(heard, pong, sizeof(pong));
+}
+
+static void hear_these(struct fixture *f, struct sim_peer *peer, const void *bytes, uint32_t count)
+{
+    unsigned char heard[256];
+    assert_true(count <= sizeof(heard));
+    hear_all(f, peer, heard, count);
+    assert_memory_equal(heard, bytes, count);
+}
+
+static void subscribe_t(struct fixture *f, struct sim_peer *peer, uint8_t code)
+{
+    static const unsigned char subscribe[] = {0x82, 6, 0, 3, 0, 1, 't', 1};
+    const unsigned char suback[] = {0x90, 3, 0, 3, code};
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_these(f, peer, suback, sizeof(suback));
+}
+
+/* QoS 1 with this id, to a topic of one letter. Waits for its PUBACK. */
+static void publish(struct fixture *f, struct sim_peer *peer, char topic, char value,
+                    bool is_retained)
+{
+    const unsigned char packet[] = {is_retained ? 0x33 : 0x32, 6, 0, 1,
+                                    (unsigned char)topic,      0, 9, (unsigned char)value};
+    const unsigned char puback[] = {0x40, 2, 0, 9};
+    say_all(f, peer, packet, sizeof(packet));
+    hear_these(f, peer, puback, sizeof(puback));
+}
+
+static void forget_retained(struct fixture *f, struct sim_peer *peer, char topic)
+{
+    const unsigned char packet[] = {0x33, 5, 0, 1, (unsigned char)topic, 0, 9};
+    const unsigned char puback[] = {0x40, 2, 0, 9};
+    say_all(f, peer, packet, sizeof(packet));
+    hear_these(f, peer, puback, sizeof(puback));
+}
+
+static uint16_t partition_of(const char *topic)
+{
+    return broker_partition(topic, (uint32_t)strlen(topic), PARTITIONS, 2);
+}
+
+static void expect_hold(const struct fixture *f, uint64_t needed_from, uint64_t wanted_from)
+{
+    uint16_t partition = partition_of("t");
+    assert_int_equal(f->gateway.slow_brokers.holds[partition].needed_from, needed_from);
+    assert_int_equal(f->gateway.slow_brokers.holds[partition].wanted_from, wanted_from);
+}
+
+static void retention_leaves_alone_what_retained_values_need(void **state)
+{
+    struct fixture *f = *state;
+    struct slow_brokers *broker = &f->gateway.slow_brokers;
+    wait_ms(f, 2100);
+    expect_hold(f, 1, UINT64_MAX);
+    struct sim_peer *peer = connect_peer(f);
+    publish(f, peer, 't', '1', false);
+    publish(f, peer, 't', '2', true);
+    wait_ms(f, 500);
+    broker->keeps_keys = true;
+    publish(f, peer, 't', '3', true);
+    publish(f, peer, 't', '4', false);
+    for (uint32_t i = 0; i < 10; i++) {
+        wait_ms(f, 400);
+        try_ping(f, peer);
+    }
+    expect_hold(f, 3, UINT64_MAX);
+    uint32_t calls = broker->holds[0].count;
+    broker->keeps_keys = false;
+    wait_ms(f, 400);
+    try_ping(f, peer);
+    wait_ms(f, 700);
+    expect_hold(f, 5, UINT64_MAX);
+    assert_true(broker->holds[0].count - calls <= 2); /* once a second */
+    sim_client_close(peer);
+}
+
+static void acknowledge(struct fixture *f, struct sim_peer *peer)
+{
+    unsigned char heard[8];
+    hear_all(f, peer, heard, sizeof(heard));
+    const unsigned char puback[] = {0x40, 2, heard[5], heard[6]};
+    say_all(f, peer, puback, sizeof(puback));
+}
+
+static void retention_is_told_what_connected_late_sessions_want(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *reader = connect_durable(f);
+    subscribe_t(f, reader, 1);
+    struct sim_peer *peer = connect_peer(f);
+    for (char i = '1'; i <= '8'; i++)
+        publish(f, peer, 't', i, false);
+    sim_client_close(peer);
+    wait_ms(f, 2100);
+    expect_hold(f, 9, WINDOW + 1);
+    acknowledge(f, reader);
+    acknowledge(f, reader);
+    wait_ms(f, 2100);
+    expect_hold(f, 9, 2 * WINDOW + 1);
+    /* One that is away is not waited for. */
+    sim_client_close(reader);
+    wait_ms(f, 2100);
+    expect_hold(f, 9, UINT64_MAX);
+    reader = connect_durable(f);
+    for (uint32_t i = 0; i < 6; i++)
+        acknowledge(f, reader);
+    wait_ms(f, 2100);
+    expect_hold(f, 9, UINT64_MAX);
+    sim_client_close(reader);
+}
+
+static uint64_t retained_count(const struct fixture *f)
+{
+    return atomic_load(&f->gateway.hub_shared.retained_values);
+}
+
+static void retained_values_of_an_earlier_run_count(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_peer(f);
+    for (char topic = 'a'; topic < 'a' + RETAINED_MAX; topic++)
+        publish(f, peer, topic, '1', true);
+    wait_ms(f, 50);
+    sim_client_close(peer);
+    assert_int_equal(retained_count(f), RETAINED_MAX);
+
+    /* What comes and goes before the store is listed is not counted twice, or kept. */
+    gateway_sim_crash(&f->gateway, &f->scenario, 1);
+    assert_int_equal(retained_count(f), 0);
+    f->gateway.slow_brokers.fails_reads = true;
+    wait_ms(f, 50);
+    peer = connect_peer(f);
+    forget_retained(f, peer, 'a');
+    publish(f, peer, 'b', '2', true);
+    publish(f, peer, 'd', '2', true);
+    publish(f, peer, 'e', '2', true);
+    wait_ms(f, 50);
+    assert_int_equal(f->gateway.hubs[0]->counters.retained_refused, 0);
+    f->gateway.slow_brokers.fails_reads = false;
+    wait_ms(f, 500);
+    try_ping(f, peer);
+    assert_int_equal(retained_count(f), 4); /* b, c, d, e */
+    publish(f, peer, 'f', '3', true);
+    wait_ms(f, 50);
+    assert_int_equal(f->gateway.hubs[0]->counters.retained_refused, 1);
+    forget_retained(f, peer, 'c');
+    forget_retained(f, peer, 'd');
+    wait_ms(f, 50);
+    assert_int_equal(retained_count(f), 2);
+    sim_client_close(peer);
+}
+
+/* The store takes no larger values than that of a topic with one byte. */
+static void fill_store(struct fixture *f)
+{
+    f->gateway.slow_brokers.value_bytes_max = 88 + 1 + 1;
+}
+
+static void a_topic_whose_value_finds_no_room_has_none(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char both[] = {0x33, 7, 0, 1, 't', 0, 2, 'x', 'y', /* too large */
+                                         0x33, 6, 0, 1, 'u', 0, 3, 'z'};
+    static const unsigned char pubacks[] = {0x40, 2, 0, 2, 0x40, 2, 0, 3};
+    static const unsigned char subscribe[] = {0x82, 6, 0, 3, 0, 1, '+', 1};
+    static const unsigned char given[] = {0x90, 3, 0, 3, 1, 0x33, 6, 0, 1, 'u', 0, 1, 'z'};
+    struct sim_peer *peer = connect_peer(f);
+    publish(f, peer, 't', '1', true);
+    publish(f, peer, 'u', '1', true);
+    wait_ms(f, 50);
+    fill_store(f);
+    say_all(f, peer, both, sizeof(both));
+    hear_these(f, peer, pubacks, sizeof(pubacks));
+    wait_ms(f, 50);
+    assert_int_equal(f->gateway.hubs[0]->owner->counters.retained_failures, 1);
+    assert_int_equal(retained_count(f), 1);
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_these(f, peer, given, sizeof(given));
+    try_ping(f, peer);
+    wait_ms(f, 500);
+    try_ping(f, peer);
+    wait_ms(f, 500);
+    /* Nothing is on its way any more. */
+    assert_true(gateway_sim_is_idle(&f->gateway));
+    sim_client_close(peer);
+}
+
+static void a_durable_session_that_a_full_store_refuses_hears_code_3(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char connect[] = {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T',
+                                            4,    0,  0, 0, 0,   1,   'd'};
+    static const unsigned char connack[] = {0x20, 2, 0, 3};
+    fill_store(f);
+    struct sim_peer *peer = sim_client_connect(f->world, &f->gateway.address);
+    say_all(f, peer, connect, sizeof(connect));
+    hear_these(f, peer, connack, sizeof(connack));
+    sim_client_close(peer);
+    /* A clean one needs nothing of it. */
+    peer = connect_peer(f);
+    try_ping(f, peer);
+    sim_client_close(peer);
+    f->gateway.slow_brokers.value_bytes_max = 0;
+    peer = connect_durable(f);
+    try_ping(f, peer);
+    sim_client_close(peer);
+}
+
+static void a_full_store_refuses_filters_and_keeps_none_of_them(void **state)
+{
+    struct fixture *f = *state;
+    struct hub *hub = f->gateway.hubs[0];
+    struct sim_peer *peer = connect_durable(f);
+    fill_store(f);
+    subscribe_t(f, peer, 0x80);
+    assert_int_equal(hub->counters.subscriptions, 0);
+    try_ping(f, peer);
+    wait_ms(f, 100);
+    /* What a crash finds is what was answered. */
+    f->gateway.slow_brokers.value_bytes_max = 0;
+    gateway_sim_crash(&f->gateway, &f->scenario, 1);
+    sim_client_close(peer);
+    peer = connect_durable(f);
+    assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 0);
+    subscribe_t(f, peer, 1);
+    sim_client_close(peer);
+}
+
+static void qos_2_that_a_full_store_cannot_remember_ends_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char publish_2[] = {0x34, 6, 0, 1, 't', 0, 1, '!'};
+    struct sim_peer *peer = connect_durable(f);
+    fill_store(f);
+    say_all(f, peer, publish_2, sizeof(publish_2));
+    unsigned char heard[16];
+    wait_ms(f, 50);
+    assert_int_equal(hear_some(peer, heard, sizeof(heard)), UINT32_MAX);
+    sim_client_close(peer);
+    /* Repeated when there is room, it is in the log once. */
+    f->gateway.slow_brokers.value_bytes_max = 0;
+    wait_ms(f, 1100);
+    peer = connect_durable(f);
+    static const unsigned char again[] = {0x3c, 6, 0, 1, 't', 0, 1, '!'};
+    static const unsigned char pubrec[] = {0x50, 2, 0, 1};
+    say_all(f, peer, again, sizeof(again));
+    hear_these(f, peer, pubrec, sizeof(pubrec));
+    assert_int_equal(f->gateway.hubs[0]->counters.committed, 1);
+    sim_client_close(peer);
+}
+
+/* Thirty seconds in which the broker answers nothing. */
+static void a_broker_that_stands_still_costs_patience_alone(void **state)
+{
+    enum { SUBSCRIBES = 500 };
+    struct fixture *f = *state;
+    struct hub *hub = f->gateway.hubs[0];
+    struct sim_peer *quiet = connect_durable(f);
+    struct sim_peer *eager = connect_peer(f);
+    subscribe_t(f, quiet, 1);
+    publish(f, eager, 't', '1', false);
+    wait_ms(f, 500);
+    f->gateway.slow_brokers.is_stalled = true;
+    for (uint32_t i = 0; i < SUBSCRIBES; i++) {
+        const unsigned char subscribe[] = {0x82,
+                                           7,
+                                           (unsigned char)(i >> 8),
+                                           (unsigned char)i | 1,
+                                           0,
+                                           2,
+                                           'a',
+                                           (unsigned char)('a' + i % 26),
+                                           1};
+        sim_client_send(quiet, subscribe, sizeof(subscribe));
+        settle(f);
+    }
+    uint64_t turns = f->gateway.turns;
+    for (uint32_t i = 0; i < 300; i++) {
+        wait_ms(f, 100);
+        static const unsigned char ping[] = {0xc0, 0};
+        say_all(f, eager, ping, sizeof(ping));
+        assert_true(hub->store_count < 100);
+    }
+    turns = f->gateway.turns - turns;
+    assert_true(turns < 2 * 30000 / 10 + 1000); /* steps of 10 ms */
+    unsigned char pongs[600];
+    hear_all(f, eager, pongs, sizeof(pongs));
+    f->gateway.slow_brokers.is_stalled = false;
+    unsigned char heard[8 + SUBSCRIBES * 5];
+    hear_all(f, quiet, heard, sizeof(heard));
+    uint32_t subacks = 0;
+    for (uint32_t at = 0; at < sizeof(heard); at += heard[at + 1] + 2U)
+        subacks += heard[at] == 0x90;
+    assert_int_equal(subacks, SUBSCRIBES);
+    try_ping(f, quiet);
+    sim_client_close(quiet);
+    sim_client_close(eager);
+    wait_ms(f, 100);
+}
+
+static void reads_that_fail_are_tried_again_and_not_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *reader = connect_durable(f);
+    subscribe_t(f, reader, 1);
+    sim_client_close(reader);
+    wait_ms(f, 100);
+    struct sim_peer *peer = connect_peer(f);
+    for (char i = '1'; i <= '4'; i++)
+        publish(f, peer, 't', i, i == '4');
+    f->gateway.slow_brokers.fails_reads = true;
+    reader = connect_peer(f);
+    static const unsigned char subscribe[] = {0x82, 6, 0, 3, 0, 1, 't', 1};
+    say_all(f, reader, subscribe, sizeof(subscribe)); /* wants the retained value */
+    struct sim_peer *late = NULL;
+    f->gateway.slow_brokers.fails_reads = false;
+    late = connect_durable(f);
+    f->gateway.slow_brokers.fails_reads = true;
+    uint64_t before = f->gateway.slow_brokers.reads;
+    wait_ms(f, 500);
+    uint64_t failed = f->gateway.slow_brokers.reads - before;
+    assert_true(failed > 10 && failed < 300);
+    f->gateway.slow_brokers.fails_reads = false;
+    static const unsigned char value[] = {0x90, 3, 0, 3, 1, 0x33, 6, 0, 1, 't', 0, 1, '4'};
+    hear_these(f, reader, value, sizeof(value));
+    for (uint32_t i = 0; i < 4; i++)
+        acknowledge(f, late);
+    sim_client_close(late);
+    sim_client_close(reader);
+    sim_client_close(peer);
+}
+
+static void releases_without_end_end_the_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_durable(f);
+    f->gateway.slow_brokers.is_stalled = true;
+    bool is_closed = false;
+    for (uint32_t i = 0; i < 20000 && !is_closed; i++) {
+        const unsigned char pubrel[] = {0x62, 2, (unsigned char)(i >> 8), (unsigned char)i | 1};
+        unsigned char heard[16];
+        sim_client_send(peer, pubrel, sizeof(pubrel));
+        settle(f);
+        is_closed = hear_some(peer, heard, sizeof(heard)) == UINT32_MAX;
+    }
+    assert_true(is_closed);
+    f->gateway.slow_brokers.is_stalled = false;
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
+/* After a crash: what was on its way in the killed gateway is not freed. */
+static int end_after_crash(void **state)
+{
+    wait_ms(*state, 100);
+    tear_down(state);
+    return 0;
+}
+
+#define trouble_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define crash_test(name)   cmocka_unit_test_setup_teardown(name, set_up, end_after_crash)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        trouble_test(retention_leaves_alone_what_retained_values_need),
+        trouble_test(retention_is_told_what_connected_late_sessions_want),
+        crash_test(retained_values_of_an_earlier_run_count),
+        trouble_test(a_topic_whose_value_finds_no_room_has_none),
+        trouble_test(a_durable_session_that_a_full_store_refuses_hears_code_3),
+        crash_test(a_full_store_refuses_filters_and_keeps_none_of_them),
+        trouble_test(qos_2_that_a_full_store_cannot_remember_ends_the_connection),
+        trouble_test(a_broker_that_stands_still_costs_patience_alone),
+        trouble_test(reads_that_fail_are_tried_again_and_not_at_once),
+        trouble_test(releases_without_end_end_the_connection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
