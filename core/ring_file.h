@@ -5,7 +5,7 @@
  *
  * A request is embedded in its owner, whom `owner` names, and linked by `next` while the ring has
  * it. Requests are independent: the kernel may begin and end them in any order, two of one file
- * too. A sync covers the writes that were answered before it was submitted, nothing else.
+ * too. RING_FILE_SYNC covers the writes to its file that were answered before it was submitted.
  *
  * Lifetime: 1. Request, buffer and descriptor are the ring's from ring_file_submit until
  * ring_file_take has given the request back. 2. ring_file_drain, and ring_destroy too, waits for
@@ -35,9 +35,11 @@ enum {
 
 enum ring_file_kind {
     RING_FILE_READ,
-    RING_FILE_WRITE,        /* answered when the bytes are in the page cache */
-    RING_FILE_WRITE_SYNCED, /* the same, then fdatasync: answered when they are on the disk */
-    RING_FILE_SYNC          /* fdatasync; buffer, bytes and offset mean nothing */
+    RING_FILE_WRITE, /* answered when the bytes are in the page cache */
+    /* The same, and answered when these bytes are on the disk, with what it takes to read them, as
+     * by fdatasync; says nothing of other writes. */
+    RING_FILE_WRITE_SYNCED,
+    RING_FILE_SYNC /* fdatasync; buffer, bytes and offset mean nothing */
 };
 
 struct ring_file_request {

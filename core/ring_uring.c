@@ -373,8 +373,6 @@ void ring_bank_submit(struct ring *ring, struct bank_ring *bank)
             continue;
         }
         ps_assert(status >= 0);
-        if (bank == ring->bank[0] && io_uring_sq_ready(&bank->uring) != 0)
-            ring_files_on_chains_cut(ring);
     }
     bank->is_queued = false;
 }
@@ -426,8 +424,6 @@ static int sleep_until(struct ring *ring, uint64_t deadline_ns)
     int status =
         io_uring_submit_and_wait_timeout(&ring->bank[0]->uring, &completion, 1, &timeout, NULL);
     ring->bank[0]->is_queued = io_uring_sq_ready(&ring->bank[0]->uring) != 0;
-    if (ring->bank[0]->is_queued)
-        ring_files_on_chains_cut(ring);
     if (status >= 0 || status == -ETIME || status == -EINTR || status == -EBUSY ||
         status == -EAGAIN)
         return 0;
@@ -739,10 +735,7 @@ static void dispatch(struct ring *ring, uint32_t index, const struct io_uring_cq
         on_move_in(ring, index, data, result);
         break;
     case RING_OP_FILE:
-        ring_files_on_moved(ring, (uint32_t)data, result);
-        break;
-    case RING_OP_FILE_SYNC:
-        ring_files_on_synced(ring, (uint32_t)data, result);
+        ring_files_on_answer(ring, (uint32_t)data, result);
         break;
     }
 }

@@ -50,8 +50,7 @@ enum ring_operation {
     RING_OP_CLOSE,
     RING_OP_MOVE_OUT,
     RING_OP_MOVE_IN,
-    RING_OP_FILE,
-    RING_OP_FILE_SYNC
+    RING_OP_FILE
 };
 
 enum slot_flags {
@@ -106,12 +105,6 @@ struct ring_move_request {
 struct ring_file_slot {
     struct ring_file_request *request; /* NULL: free */
     uint32_t moved;
-    int32_t error;     /* 0 or -errno: what it will be answered */
-    uint8_t pending;   /* answers of the kernel that are still to come */
-    bool is_moving;    /* one of them is the read's or the write's */
-    bool is_at_end;    /* of the file */
-    bool is_synced;    /* a sync that began after the last write was answered 0 */
-    bool is_chain_cut; /* the next sync to be answered may have begun before its write was done */
 };
 
 struct ring {
@@ -194,12 +187,8 @@ uint64_t ring_connect_forget(struct ring *ring, struct ring_socket socket);
 /* Addresses a request to a socket: descriptor or table index. */
 void ring_entry_target(const struct ring *ring, struct io_uring_sqe *entry, uint32_t slot);
 
-/* A read or write, or a sync, of the file slot was answered; never calls the owner. */
-void ring_files_on_moved(struct ring *ring, uint32_t index, int32_t result);
-void ring_files_on_synced(struct ring *ring, uint32_t index, int32_t result);
-
-/* The main ring took a part only of what was queued: linked requests may have come apart. */
-void ring_files_on_chains_cut(struct ring *ring);
+/* The kernel has answered what it was asked for the file slot; never calls the owner. */
+void ring_files_on_answer(struct ring *ring, uint32_t index, int32_t result);
 
 struct ring_event *ring_queue_event(struct ring *ring, enum ring_event_kind kind);
 

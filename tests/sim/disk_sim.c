@@ -380,7 +380,8 @@ int64_t sim_disk_write_file(struct sim_disk *disk, struct sim_file *file, const 
     return result;
 }
 
-struct sim_sync *sim_disk_begin_sync(struct sim_disk *disk, struct sim_file *file)
+struct sim_sync *sim_disk_begin_sync(struct sim_disk *disk, struct sim_file *file, uint64_t from,
+                                     uint64_t to)
 {
     uint32_t class_bit = sim_disk_class_of(disk, file);
     if ((disk->faults.syncs_left_out & class_bit) != 0) {
@@ -388,7 +389,8 @@ struct sim_sync *sim_disk_begin_sync(struct sim_disk *disk, struct sim_file *fil
         return NULL;
     }
     disk->counters.syncs++;
-    return sim_file_begin_sync(file, sim_disk_is_failing(disk, SIM_DISK_SYNC, class_bit));
+    bool is_failing = sim_disk_is_failing(disk, SIM_DISK_SYNC, class_bit);
+    return sim_file_begin_sync(file, from, to, is_failing);
 }
 
 int sim_disk_end_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync)
@@ -486,7 +488,7 @@ int disk_sync(int fd)
     struct sim_file *file = file_of(disk, fd, false);
     if (file == NULL)
         return -EIO;
-    return sim_disk_end_sync(disk, file, sim_disk_begin_sync(disk, file));
+    return sim_disk_end_sync(disk, file, sim_disk_begin_sync(disk, file, 0, UINT64_MAX));
 }
 
 int disk_truncate(int fd, uint64_t bytes)

@@ -121,26 +121,46 @@ void sim_file_resize(struct sim_disk *disk, struct sim_file *file, uint64_t size
     file->size = size;
 }
 
-static void take_chunk(struct sim_sync *sync, uint32_t index, struct sim_chunk *chunk)
+/* The sectors of a chunk, of those in `sectors`, that have a byte between `from` and `to`. */
+static uint8_t sectors_within(uint32_t index, uint8_t sectors, uint64_t from, uint64_t to)
 {
-    struct sim_taken *taken = &sync->taken[sync->taken_count++];
-    taken->chunk = index;
-    taken->sectors = chunk->dirty;
-    memcpy(taken->bytes, chunk->written, SIM_CHUNK_BYTES);
-    chunk->dirty = 0;
+    uint8_t within = 0;
+    for (uint32_t sector = 0; sector < SIM_CHUNK_SECTORS; sector++) {
+        uint64_t at = (uint64_t)index * SIM_CHUNK_BYTES + sector * SIM_DISK_SECTOR_BYTES;
+        if (at < to && at + SIM_DISK_SECTOR_BYTES > from)
+            within |= (uint8_t)(sectors & (1U << sector));
+    }
+    return within;
 }
 
-struct sim_sync *sim_file_begin_sync(struct sim_file *file, bool is_failing)
+static void take_chunk(struct sim_sync *sync, uint32_t index, struct sim_chunk *chunk)
+{
+    uint8_t sectors = sectors_within(index, chunk->dirty, sync->from, sync->to);
+    if (sectors == 0)
+        return;
+    struct sim_taken *taken = &sync->taken[sync->taken_count++];
+    taken->chunk = index;
+    taken->sectors = sectors;
+    memcpy(taken->bytes, chunk->written, SIM_CHUNK_BYTES);
+    chunk->dirty &= (uint8_t)~sectors;
+}
+
+struct sim_sync *sim_file_begin_sync(struct sim_file *file, uint64_t from, uint64_t to,
+                                     bool is_failing)
 {
     struct sim_sync *sync = allocate(sizeof(*sync));
-    sync->size = file->size;
-    sync->is_failing = is_failing;
+    *sync = (struct sim_sync){
+        .from = from,
+        .to = to,
+        .size = file->size,
+        .is_failing = is_failing,
+    };
     uint32_t dirty = 0;
     for (uint32_t i = 0; i < file->chunk_capacity; i++)
         dirty += file->chunks[i] != NULL && file->chunks[i]->dirty != 0;
     sync->taken = allocate((dirty + 1) * sizeof(*sync->taken));
     for (uint32_t i = 0; i < file->chunk_capacity; i++) {
-        if (file->chunks[i] != NULL && file->chunks[i]->dirty != 0)
+        if (file->chunks[i] != NULL)
             take_chunk(sync, i, file->chunks[i]);
     }
     struct sim_sync **link = &file->syncs;
@@ -168,19 +188,26 @@ static void land_sector(struct sim_disk *disk, struct sim_chunk *chunk,
                SIM_DISK_SECTOR_BYTES);
 }
 
-static void land_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync,
-                      uint32_t keep)
+/* What a sync took reaches the disk, as far as it lies between `from` and `to`. */
+static void land_sectors(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync,
+                         uint64_t from, uint64_t to, uint32_t keep)
 {
     for (uint32_t i = 0; i < sync->taken_count; i++) {
-        const struct sim_taken *taken = &sync->taken[i];
+        struct sim_taken *taken = &sync->taken[i];
+        uint8_t landing = sectors_within(taken->chunk, taken->sectors, from, to);
+        taken->sectors &= (uint8_t)~landing;
         for (uint32_t sector = 0; sector < SIM_CHUNK_SECTORS; sector++) {
-            if ((taken->sectors & (1U << sector)) != 0)
+            if ((landing & (1U << sector)) != 0)
                 land_sector(disk, file->chunks[taken->chunk], taken, sector, keep);
         }
     }
-    if (keep == KEEP_ALL || sim_disk_draw(disk, keep))
+}
+
+static void land_size(struct sim_disk *disk, struct sim_file *file, const struct sim_sync *sync,
+                      uint32_t keep)
+{
+    if (!sync->is_size_over && (keep == KEEP_ALL || sim_disk_draw(disk, keep)))
         file->durable_size = sync->size;
-    sync->is_over = true;
 }
 
 static void forget_sync(struct sim_file *file, struct sim_sync *sync)
@@ -195,11 +222,12 @@ static void forget_sync(struct sim_file *file, struct sim_sync *sync)
 
 void sim_file_end_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync)
 {
-    /* A sync waits for what an earlier one has under way. */
+    /* A sync waits for what earlier ones have under way of the same bytes. */
     for (struct sim_sync *at = file->syncs; at != sync->next; at = at->next) {
-        if (!at->is_over)
-            land_sync(disk, file, at, at->is_failing ? HALF : KEEP_ALL);
+        land_sectors(disk, file, at, sync->from, sync->to, at->is_failing ? HALF : KEEP_ALL);
+        at->is_size_over |= at != sync;
     }
+    land_size(disk, file, sync, sync->is_failing ? HALF : KEEP_ALL);
     forget_sync(file, sync);
 }
 
@@ -214,7 +242,7 @@ void sim_file_on_process_death(struct sim_disk *disk, struct sim_file *file)
 {
     while (file->syncs != NULL) {
         struct sim_sync *sync = file->syncs;
-        for (uint32_t i = 0; i < sync->taken_count && !sync->is_over && !sync->is_failing; i++)
+        for (uint32_t i = 0; i < sync->taken_count && !sync->is_failing; i++)
             file->chunks[sync->taken[i].chunk]->dirty |= sync->taken[i].sectors;
         forget_sync(file, sync);
     }
@@ -262,9 +290,11 @@ static void clear_beyond(struct sim_file *file)
 void sim_file_on_power_loss(struct sim_disk *disk, struct sim_file *file, uint32_t keep)
 {
     while (file->syncs != NULL) {
-        if (!file->syncs->is_over)
-            land_sync(disk, file, file->syncs, file->syncs->is_failing ? HALF : keep);
-        forget_sync(file, file->syncs);
+        struct sim_sync *sync = file->syncs;
+        uint32_t chance = sync->is_failing ? HALF : keep;
+        land_sectors(disk, file, sync, 0, UINT64_MAX, chance);
+        land_size(disk, file, sync, chance);
+        forget_sync(file, sync);
     }
     for (uint32_t i = 0; i < file->chunk_capacity; i++) {
         if (file->chunks[i] != NULL)

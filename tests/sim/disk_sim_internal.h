@@ -29,16 +29,18 @@ struct sim_chunk {
 /* Sectors of one chunk that a sync has taken. */
 struct sim_taken {
     uint32_t chunk;
-    uint8_t sectors;
+    uint8_t sectors; /* that are not on the disk yet */
     unsigned char bytes[SIM_CHUNK_BYTES];
 };
 
 /* A sync under way: what it will make durable. */
 struct sim_sync {
     struct sim_sync *next; /* of the file, in the order in which they began */
+    uint64_t from;         /* bytes of the file that it covers */
+    uint64_t to;
     uint64_t size;
     bool is_failing;
-    bool is_over; /* a later one that has ended included it */
+    bool is_size_over; /* a later one that has ended has told its own */
     struct sim_taken *taken;
     uint32_t taken_count;
 };
@@ -157,8 +159,9 @@ int64_t sim_disk_read_file(struct sim_disk *disk, struct sim_file *file, void *b
                            uint64_t offset);
 int64_t sim_disk_write_file(struct sim_disk *disk, struct sim_file *file, const void *buffer,
                             size_t bytes, uint64_t offset);
-/* Begins a sync with its faults; NULL: it is left out. */
-struct sim_sync *sim_disk_begin_sync(struct sim_disk *disk, struct sim_file *file);
+/* Begins a sync of these bytes with its faults; NULL: it is left out. */
+struct sim_sync *sim_disk_begin_sync(struct sim_disk *disk, struct sim_file *file, uint64_t from,
+                                     uint64_t to);
 /* 0 or -EIO; NULL is answered 0. */
 int sim_disk_end_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync);
 /* What was under way when the machine or the process died; the jobs are told -EIO. */
@@ -169,7 +172,8 @@ void sim_file_read(const struct sim_file *file, void *buffer, size_t bytes, uint
 void sim_file_write(struct sim_disk *disk, struct sim_file *file, const void *buffer, size_t bytes,
                     uint64_t offset);
 void sim_file_resize(struct sim_disk *disk, struct sim_file *file, uint64_t size);
-struct sim_sync *sim_file_begin_sync(struct sim_file *file, bool is_failing);
+struct sim_sync *sim_file_begin_sync(struct sim_file *file, uint64_t from, uint64_t to,
+                                     bool is_failing);
 void sim_file_end_sync(struct sim_disk *disk, struct sim_file *file, struct sim_sync *sync);
 void sim_file_flip(struct sim_file *file, uint64_t offset, uint32_t bit);
 /* The process died: syncs under way are over, their sectors dirty again; what a failed sync lost

@@ -32,7 +32,11 @@ static uint64_t draw_due_ns(struct sim_disk *disk, uint64_t delay_max_ns)
 static void begin_sync(struct sim_disk *disk, struct sim_file_job *job)
 {
     job->is_syncing = true;
-    job->sync = sim_disk_begin_sync(disk, job->descriptor->file);
+    const struct ring_file_request *request = job->request;
+    bool is_write = request->kind == RING_FILE_WRITE_SYNCED;
+    uint64_t from = is_write ? request->offset : 0;
+    uint64_t to = is_write ? request->offset + request->bytes : UINT64_MAX;
+    job->sync = sim_disk_begin_sync(disk, job->descriptor->file, from, to);
     job->due_ns = draw_due_ns(disk, disk->faults.sync_delay_max_ns);
 }
 

@@ -159,6 +159,31 @@ static void a_sync_covers_what_was_written_before_it_began(void **state)
     assert_true(lost > 0 && kept > 0);
 }
 
+static void a_synced_write_covers_its_own_bytes(void **state)
+{
+    (void)state;
+    uint32_t lost_before = 0;
+    uint32_t lost_behind = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct disk_fixture f;
+        struct ring_file_request request;
+        char bytes[2 * SECTOR];
+        disk_fixture_begin(&f, seed);
+        disk_fixture_fill(f.fd, 0, 8, 'a');
+        memset(bytes, 'b', sizeof(bytes));
+        disk_fixture_submit(&f, &request, RING_FILE_WRITE_SYNCED, bytes, sizeof(bytes), 3 * SECTOR);
+        assert_ptr_equal(disk_fixture_take_at(&f, 2000), &request);
+        disk_fixture_crash(&f, SIM_DISK_CRASH_POWER);
+        assert_int_equal(disk_fixture_file_size(f.fd), 8 * SECTOR);
+        assert_int_equal(disk_fixture_sector_at(f.fd, 3), 'b');
+        assert_int_equal(disk_fixture_sector_at(f.fd, 4), 'b');
+        lost_before += disk_fixture_sector_at(f.fd, 2) == '.';
+        lost_behind += disk_fixture_sector_at(f.fd, 5) == '.';
+        disk_fixture_end(&f);
+    }
+    assert_true(lost_before > 0 && lost_behind > 0);
+}
+
 /* The later one waits for what the earlier one has under way. */
 static void a_sync_that_ends_includes_an_earlier_one(void **state)
 {
@@ -383,6 +408,7 @@ int main(void)
         cmocka_unit_test(the_death_of_the_process_loses_nothing_that_was_written),
         cmocka_unit_test(a_write_under_way_is_torn),
         cmocka_unit_test(a_sync_covers_what_was_written_before_it_began),
+        cmocka_unit_test(a_synced_write_covers_its_own_bytes),
         cmocka_unit_test(a_sync_that_ends_includes_an_earlier_one),
         cmocka_unit_test(a_sync_that_is_answered_late_brings_nothing_old_back),
         cmocka_unit_test(a_failed_sync_makes_clean_and_loses),

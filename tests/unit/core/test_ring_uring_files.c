@@ -120,18 +120,18 @@ static void a_write_goes_on_after_a_short_one(void **state)
     };
     set_file_limit(FIRST);
     assert_int_equal(ring_file_submit(f->ring, &request), 0);
-    /* Until the write was short, and its sync therefore cancelled; the rest is not submitted. */
-    for (uint32_t i = 0; i < WAITS_MAX && f->ring->counters.completions < 2; i++)
+    /* Until the write was short; the rest is not submitted. */
+    for (uint32_t i = 0; i < WAITS_MAX && f->ring->counters.completions < 1; i++)
         wait_once(f->ring);
     set_file_limit(RLIM_INFINITY);
-    assert_int_equal(f->ring->counters.completions, 2);
+    assert_int_equal(f->ring->counters.completions, 1);
     assert_null(ring_file_take(f->ring));
     uint64_t size = 0;
     assert_int_equal(disk_size(f->fd, &size), 0);
     assert_int_equal(size, FIRST);
     assert_ptr_equal(take_next(f->ring), &request);
     assert_int_equal(request.result, BYTES);
-    assert_int_equal(f->ring->counters.completions, 4); /* the rest with a sync of its own */
+    assert_int_equal(f->ring->counters.completions, 2);
     expect_bytes(f->fd, bytes, BYTES);
     free(bytes);
 }
@@ -176,46 +176,53 @@ static void a_sync_that_fails_is_told(void **state)
     struct fixture *f = *state;
     assert_int_equal(ring_start(f->ring), 0);
     int ends[2];
-    assert_int_equal(pipe(ends), 0); /* takes bytes and cannot be synced */
-    struct ring_file_request request = {
-        .fd = ends[1],
-        .kind = RING_FILE_WRITE_SYNCED,
-        .buffer = "abc",
-        .bytes = 3,
-    };
-    assert_int_equal(run(f->ring, &request), -EINVAL);
-    request.kind = RING_FILE_SYNC;
+    assert_int_equal(pipe(ends), 0); /* cannot be synced */
+    struct ring_file_request request = {.fd = ends[1], .kind = RING_FILE_SYNC};
     assert_int_equal(run(f->ring, &request), -EINVAL);
     close(ends[0]);
     close(ends[1]);
 }
 
-/* A full pipe holds the write up, and a sync of it would fail at once. */
-static void a_sync_begins_when_its_write_is_done(void **state)
+/* Linux 6.5; the C library has no name for it yet. */
+enum { CACHESTAT = 451 };
+
+/* Pages of the file that are to be written or are being written. -1: this kernel does not tell. */
+static int64_t count_dirty(int fd)
+{
+    const uint64_t range[2] = {0, 0}; /* all of it */
+    uint64_t pages[5] = {0};          /* cached, dirty, under way, evicted, evicted lately */
+    if (syscall(CACHESTAT, fd, range, pages, 0) < 0)
+        return -1;
+    return (int64_t)(pages[1] + pages[2]);
+}
+
+static void a_synced_write_and_a_sync_leave_nothing_dirty(void **state)
 {
     struct fixture *f = *state;
+    enum { BYTES = 64 * 1024 };
+    static unsigned char bytes[BYTES];
     assert_int_equal(ring_start(f->ring), 0);
-    int ends[2];
-    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
-    static char filling[65536];
-    while (write(ends[1], filling, sizeof(filling)) > 0)
-        ;
-    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    assert_int_equal(disk_write(f->fd, bytes, BYTES, 0), 0);
+    assert_int_equal(disk_sync(f->fd), 0);
+    if (count_dirty(f->fd) != 0) { /* an old kernel, or a file system in memory */
+        printf("skipped: nothing tells what is dirty in %s\n", f->path);
+        skip();
+    }
     struct ring_file_request request = {
-        .fd = ends[1],
-        .kind = RING_FILE_WRITE_SYNCED,
-        .buffer = "abc",
-        .bytes = 3,
+        .fd = f->fd,
+        .kind = RING_FILE_WRITE,
+        .buffer = bytes,
+        .bytes = BYTES,
     };
-    assert_int_equal(ring_file_submit(f->ring, &request), 0);
-    for (uint32_t i = 0; i < 4; i++)
-        wait_once(f->ring);
-    assert_int_equal(f->ring->counters.completions, 0);
-    assert_true(read(ends[0], filling, sizeof(filling)) > 0);
-    assert_ptr_equal(take_next(f->ring), &request);
-    assert_int_equal(request.result, -EINVAL);
-    close(ends[0]);
-    close(ends[1]);
+    const enum ring_file_kind kinds[] = {RING_FILE_SYNC, RING_FILE_WRITE_SYNCED};
+    for (uint32_t i = 0; i < 2; i++) {
+        request.kind = RING_FILE_WRITE;
+        assert_int_equal(run(f->ring, &request), BYTES);
+        assert_true(count_dirty(f->fd) > 0);
+        request.kind = kinds[i];
+        assert_int_equal(run(f->ring, &request), i == 0 ? 0 : BYTES);
+        assert_int_equal(count_dirty(f->fd), 0);
+    }
 }
 
 static void a_read_goes_on_after_a_short_one(void **state)
@@ -243,51 +250,6 @@ static void a_read_goes_on_after_a_short_one(void **state)
     assert_int_equal(request.result, 6);
     assert_string_equal(buffer, "abcabc");
     close(ends[0]);
-}
-
-static void a_chain_that_may_have_come_apart_is_synced_again(void **state)
-{
-    struct fixture *f = *state;
-    assert_int_equal(ring_start(f->ring), 0);
-    struct ring_file_request request = {
-        .fd = f->fd,
-        .kind = RING_FILE_WRITE_SYNCED,
-        .buffer = "abc",
-        .bytes = 3,
-    };
-    assert_int_equal(run(f->ring, &request), 3);
-    assert_int_equal(f->ring->counters.completions, 2);
-    assert_int_equal(ring_file_submit(f->ring, &request), 0);
-    ring_files_on_chains_cut(f->ring);
-    assert_ptr_equal(take_next(f->ring), &request);
-    assert_int_equal(request.result, 3);
-    assert_int_equal(f->ring->counters.completions, 5);
-}
-
-/* The two halves of a chain stand in one submission, however full the queue is. */
-static void a_chain_is_submitted_whole(void **state)
-{
-    struct fixture *f = *state;
-    assert_int_equal(ring_start(f->ring), 0);
-    struct io_uring *uring = &f->ring->bank[0]->uring;
-    for (unsigned left = 0; left < 3; left++) {
-        while (io_uring_sq_space_left(uring) > left) {
-            struct io_uring_sqe *entry = ring_bank_entry(f->ring, f->ring->bank[0]);
-            io_uring_prep_nop(entry);
-            entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-            entry->user_data = ring_user_index(RING_OP_IGNORE, 0);
-        }
-        struct ring_file_request request = {
-            .fd = f->fd,
-            .kind = RING_FILE_WRITE_SYNCED,
-            .buffer = "abc",
-            .bytes = 3,
-        };
-        assert_int_equal(ring_file_submit(f->ring, &request), 0);
-        assert_true(io_uring_sq_ready(uring) >= 2);
-        assert_ptr_equal(take_next(f->ring), &request);
-        assert_int_equal(request.result, 3);
-    }
 }
 
 struct other {
@@ -350,11 +312,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_write_goes_on_after_a_short_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_stops_a_write_is_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sync_that_fails_is_told, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_sync_begins_when_its_write_is_done, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_read_goes_on_after_a_short_one, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_chain_that_may_have_come_apart_is_synced_again, set_up,
+        cmocka_unit_test_setup_teardown(a_synced_write_and_a_sync_leave_nothing_dirty, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(a_chain_is_submitted_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_read_goes_on_after_a_short_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_thread_that_has_ended_has_nothing_under_way, set_up,
                                         tear_down),
     };
