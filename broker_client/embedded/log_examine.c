@@ -57,6 +57,12 @@ static struct log *log_of(const struct recovery *recovery)
     return recovery->store->log;
 }
 
+/* The run before may have left anything unsynced. */
+static bool is_lenient_run(const struct log_numbers *numbers)
+{
+    return !numbers->is_clean && numbers->commit != EMBEDDED_COMMIT_SYNCED;
+}
+
 /* 0 with --repair: the segment is cut there. Else refused. */
 static int damage(struct examination *examination, uint64_t offset, const char *what)
 {
@@ -490,11 +496,14 @@ static bool is_number_missing(const struct recovery *recovery, uint32_t position
     return false;
 }
 
-/* What is wrong with it, or NULL. */
+/* What is wrong with it, or NULL. A gap behind it speaks against the segment between, in the run
+ * before; of older runs it was judged by the start that ended them. */
 static const char *index_fault(const struct recovery *recovery, uint32_t position,
                                const struct segment_index *index)
 {
     const struct recovery_segment *found = &recovery->segments[position];
+    const struct log_numbers *numbers = recovery->store->numbers;
+    bool is_whole = recovery_run(found->number) == numbers->run && !is_lenient_run(numbers);
     if (found->file_bytes < index->data_end)
         return "its index names bytes that the file has not";
     for (uint32_t slot = 0; slot < index->partition_count; slot++) {
@@ -504,7 +513,7 @@ static const char *index_fault(const struct recovery *recovery, uint32_t positio
         const struct recovery_partition *of = &recovery->partitions[partition->partition];
         if (partition->next > of->limit)
             return "its index overlaps a later segment";
-        if (of->limit != UINT64_MAX && partition->next < of->limit &&
+        if (is_whole && of->limit != UINT64_MAX && partition->next < of->limit &&
             recovery_run(of->limit_number) == recovery_run(found->number) &&
             !is_number_missing(recovery, position, of->limit_number))
             return "its index ends before the next segment begins";

@@ -11,10 +11,11 @@ int log_scan_init(struct log_scan *scan, struct heap *heap, int fd, uint64_t num
                   uint64_t file_bytes)
 {
     *scan = (struct log_scan){.heap = heap, .fd = fd, .number = number, .file_bytes = file_bytes};
-    scan->buffer = heap_alloc(heap, LOG_SCAN_BYTES);
+    size_t bytes = ps_max_u64(SEGMENT_PAGE_BYTES, ps_min_u64(LOG_SCAN_BYTES, file_bytes));
+    scan->buffer = heap_alloc(heap, bytes);
     if (scan->buffer == NULL)
         return -ENOMEM;
-    scan->buffer_bytes = LOG_SCAN_BYTES;
+    scan->buffer_bytes = bytes;
     return 0;
 }
 

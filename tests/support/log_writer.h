@@ -19,7 +19,8 @@
 enum {
     LOG_WRITER_BATCH_BYTES_MAX = 1 << 16,
     LOG_WRITER_RECORDS_MAX = 256,
-    LOG_WRITER_PARTITIONS_MAX = 64
+    LOG_WRITER_PARTITIONS_MAX = 64,
+    LOG_WRITER_LEFT_MAX = 8 /* beyond, the oldest is indexed at once */
 };
 
 struct log_writer_record {
@@ -32,6 +33,12 @@ struct log_writer_record {
     const char *topic;      /* NULL: "t/<partition>/<value % 16>" */
 };
 
+/* A segment that was left and has no index yet. */
+struct log_writer_left {
+    struct log_segment *segment;
+    uint64_t data_end;
+};
+
 struct log_writer {
     struct log_store *store;
     struct heap *heap;
@@ -42,6 +49,8 @@ struct log_writer {
     struct log_segment *segment;                   /* NULL: the next batch begins one */
     uint64_t offset;                               /* behind the last batch that stands */
     uint64_t batch;
+    struct log_writer_left left[LOG_WRITER_LEFT_MAX];
+    uint32_t left_count;
     unsigned char bytes[LOG_WRITER_BATCH_BYTES_MAX];
 };
 
@@ -130,21 +139,48 @@ static inline int log_writer_try(struct log_writer *writer, const struct log_wri
     return 0;
 }
 
-/* Leaves the segment and gives it its index. 0 or -errno, and then it has none. */
-static inline int log_writer_close_segment(struct log_writer *writer)
+/* Gives the segment that was left first its index. 0 or -errno, and then it has none. */
+static inline int log_writer_index(struct log_writer *writer)
 {
-    struct log_segment *segment = writer->segment;
-    if (segment == NULL)
-        return 0;
+    ps_assert(writer->left_count > 0);
+    struct log_writer_left left = writer->left[0];
+    writer->left_count--;
+    memmove(writer->left, writer->left + 1, writer->left_count * sizeof(left));
     void *state = NULL;
     int result;
     do {
-        result = log_store_index(writer->store, segment, writer->offset, &state);
+        result = log_store_index(writer->store, left.segment, left.data_end, &state);
     } while (result == -EAGAIN);
-    log_segment_release(writer->store, segment);
+    log_segment_release(writer->store, left.segment);
+    return result;
+}
+
+/* Leaves the segment that is being written. What was not synced is before the next one begins;
+ * else -errno, and it is still being written. */
+static inline int log_writer_leave(struct log_writer *writer)
+{
+    if (writer->segment == NULL)
+        return 0;
+    int result = writer->is_synced ? 0 : disk_sync(writer->segment->fd);
+    if (result < 0)
+        return result;
+    if (writer->left_count == LOG_WRITER_LEFT_MAX)
+        log_writer_index(writer);
+    writer->left[writer->left_count++] = (struct log_writer_left){writer->segment, writer->offset};
     writer->segment = NULL;
     writer->offset = writer->batch = 0;
-    return result;
+    return 0;
+}
+
+/* References to segments go; they stay as they are. */
+static inline void log_writer_deinit(struct log_writer *writer)
+{
+    if (writer->segment != NULL)
+        log_segment_release(writer->store, writer->segment);
+    for (uint32_t index = 0; index < writer->left_count; index++)
+        log_segment_release(writer->store, writer->left[index].segment);
+    writer->segment = NULL;
+    writer->left_count = 0;
 }
 
 /* 0: committed; -errno: the disk is gone. */
@@ -152,9 +188,9 @@ static inline int log_writer_batch(struct log_writer *writer,
                                    const struct log_writer_record *records, uint32_t count)
 {
     for (uint32_t attempt = 0; attempt < 4; attempt++) {
-        if (writer->segment != NULL &&
-            writer->offset + LOG_WRITER_BATCH_BYTES_MAX > writer->capacity)
-            log_writer_close_segment(writer);
+        if (writer->offset + LOG_WRITER_BATCH_BYTES_MAX > writer->capacity &&
+            log_writer_leave(writer) < 0)
+            return -EIO;
         if (writer->segment == NULL) {
             int result = log_store_prepare(writer->store, writer->capacity, &writer->segment);
             if (result < 0)
@@ -162,7 +198,8 @@ static inline int log_writer_batch(struct log_writer *writer,
         }
         if (log_writer_try(writer, records, count) == 0)
             return 0;
-        log_writer_close_segment(writer);
+        if (log_writer_leave(writer) < 0)
+            break;
     }
     return -EIO;
 }

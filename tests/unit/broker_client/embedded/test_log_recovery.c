@@ -39,6 +39,7 @@ struct known {
 struct partition {
     struct known *known; /* known_at */
     uint64_t high;       /* no sequence from here on was ever given */
+    uint64_t begun;      /* where the life before began */
 };
 
 struct fixture {
@@ -131,10 +132,24 @@ static int on_record(void *context, const struct segment_record *record)
     return 0;
 }
 
+static void check_index_blocks(const struct log_segment *segment, const struct segment_index *index)
+{
+    static unsigned char block[SEGMENT_INDEX_BLOCK_BYTES];
+    for (uint32_t number = 0; number < index->block_count; number++) {
+        size_t count = 0;
+        assert_int_equal(disk_read(segment->index_fd, block, sizeof(block),
+                                   (uint64_t)number * sizeof(block), &count),
+                         0);
+        assert_int_equal(count, sizeof(block));
+        assert_true(segment_index_block_check(segment->number, number, block));
+    }
+}
+
 static void read_segment(struct reading *reading, const struct log_segment *segment)
 {
     const struct segment_index *index = atomic_load(&segment->index);
     assert_non_null(index);
+    check_index_blocks(segment, index);
     struct log_scan scan;
     struct segment_header header;
     struct segment_partition *partitions = NULL;
@@ -196,6 +211,8 @@ static void check_recovery(struct fixture *fixture, enum embedded_commit commit,
         }
         if (!is_exact) /* whatever was handed out is below */
             assert_true(state->next >= partition->high);
+        assert_true(state->next >= partition->begun);
+        partition->begun = state->next;
         assert_true(state->jump_to == state->next);
         assert_true(state->jump_from == state->next || state->jump_from >= reading.next[index]);
         partition->high = ps_max_u64(partition->high, state->next);
@@ -270,7 +287,9 @@ static bool live(struct fixture *fixture, uint32_t steps)
                           random_chance(&fixture->random, 1, 2) ? SIM_DISK_SYNC : SIM_DISK_WRITE,
                           SIM_DISK_JOURNAL, 1);
         if (random_chance(&fixture->random, 1, 10))
-            log_writer_close_segment(writer);
+            is_alive = log_writer_leave(writer) == 0;
+        else if (writer->left_count > 0 && random_chance(&fixture->random, 1, 6))
+            log_writer_index(writer);
         else if (random_chance(&fixture->random, 1, 10))
             is_alive = sync_all(fixture);
         else
@@ -285,8 +304,7 @@ static void close_store(struct fixture *fixture, bool is_clean)
 {
     for (uint16_t shard = 0; shard < fixture->store.config.shard_count; shard++) {
         struct log_writer *writer = &fixture->writers[shard];
-        if (writer->segment != NULL)
-            log_segment_release(&fixture->store, writer->segment);
+        log_writer_deinit(writer);
         for (uint32_t index = shard; is_clean && index < PARTITIONS;
              index += fixture->store.config.shard_count)
             atomic_store(&fixture->store.tails[index], writer->committed[index] - 1);
@@ -334,12 +352,15 @@ static void run_seed(struct fixture *fixture, uint64_t seed)
                                                        : EMBEDDED_COMMIT_WRITTEN;
         start(fixture, commit, (uint16_t)random_between(&fixture->random, 1, SHARDS_MAX));
         check_recovery(fixture, before, was_clean);
-        bool is_alive = live(fixture, (uint32_t)random_between(&fixture->random, 0, 60));
+        bool is_short = random_chance(&fixture->random, 1, 3);
+        bool is_alive = live(fixture, (uint32_t)random_below(&fixture->random, is_short ? 3 : 60));
         was_clean = is_alive && random_chance(&fixture->random, 1, 4) && sync_all(fixture);
-        if (!was_clean)
+        /* The process may also just end: the disk goes on with what it was given. */
+        bool is_crash = !was_clean && random_chance(&fixture->random, 3, 4);
+        if (is_crash)
             crash(fixture);
         close_store(fixture, was_clean);
-        if (!was_clean)
+        if (is_crash)
             sim_disk_restart(fixture->world);
         assert_int_equal(sim_disk_open_count(fixture->world), 0);
     }
