@@ -63,8 +63,8 @@ struct log_reader_counters {
 int log_reader_create(struct log_store *store, struct ring *ring, struct heap *heap,
                       uint64_t cache_bytes, uint32_t reads_max,
                       const struct log_reader_events *events, struct log_reader **out_reader);
-/* Pulls are given up without a callback. The ring has nothing of the reader any more: it was
- * destroyed before (core/ring_file.h), or log_reader_is_idle. */
+/* Pulls are given up without a callback. The ring has nothing of the reader any more: after
+ * ring_file_drain or ring_destroy (core/ring_file.h), or with log_reader_is_idle. */
 void log_reader_destroy(struct log_reader *reader);
 
 /* 0, or -EAGAIN: reads_max are under way, or memory is out. */

@@ -114,7 +114,7 @@ bool read_plan_covers(const struct read_plan *plan, const struct record *record)
     return false;
 }
 
-bool read_postings_add(struct read_postings *postings, struct segment_index_posting posting)
+bool read_postings_add(struct read_postings *postings, struct read_posting posting)
 {
     uint32_t low = 0;
     uint32_t high = postings->count;

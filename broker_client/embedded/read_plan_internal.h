@@ -40,12 +40,18 @@ struct read_plan *read_plan_create(struct heap *heap, uint64_t hash_seed, uint16
  * of levels that hints have, however many they are. */
 bool read_plan_covers(const struct read_plan *plan, const struct record *record);
 
+struct read_posting {
+    uint64_t sequence;
+    uint64_t offset;
+    uint32_t hint; /* of the plan that it came from */
+};
+
 /* The lowest `max` of the postings that were added, ascending, each sequence once. */
 struct read_postings {
     uint32_t count;
     uint32_t max;
     bool is_cut; /* some were left out: there may be more above the last one */
-    struct segment_index_posting entries[BROKER_PULL_RECORDS_MAX];
+    struct read_posting entries[BROKER_PULL_RECORDS_MAX];
 };
 
 /* `max` is 1 to BROKER_PULL_RECORDS_MAX. */
@@ -57,6 +63,6 @@ static inline void read_postings_clear(struct read_postings *postings, uint32_t 
 }
 
 /* False: it was left out, and so is everything above it. */
-bool read_postings_add(struct read_postings *postings, struct segment_index_posting posting);
+bool read_postings_add(struct read_postings *postings, struct read_posting posting);
 
 #endif

@@ -345,7 +345,8 @@ static int add_postings(const struct segment_read_context *context, struct segme
     for (; entry < end && segment_index_posting_block(read->index, entry) == block; entry++) {
         const struct segment_index_posting posting =
             segment_index_posting_read(read->index, read->of, entry, read->holder.block->bytes);
-        if (posting.sequence >= read->limit || !read_postings_add(&read->postings, posting)) {
+        const struct read_posting found = {posting.sequence, posting.offset, read->hint};
+        if (posting.sequence >= read->limit || !read_postings_add(&read->postings, found)) {
             *out_is_last = true;
             return 0;
         }
@@ -476,7 +477,7 @@ static bool walk_over(struct segment_read *read, const unsigned char *bytes)
             return false;
         if (!read->is_dense || is_wanted(read, sequence))
             read->postings.entries[read->postings.count++] =
-                (struct segment_index_posting){sequence, read->walk_offset};
+                (struct read_posting){.sequence = sequence, .offset = read->walk_offset};
         read->walked++;
         read->walk_from = sequence + 1;
     }
@@ -530,7 +531,7 @@ static int end_round(struct segment_read *read)
 /* 0 with `record_bytes`, of a record that is the one that was looked for as far as its header says.
  */
 static int read_header(const struct segment_read_context *context, struct segment_read *read,
-                       const struct segment_index_posting *posting)
+                       const struct read_posting *posting)
 {
     const unsigned char *bytes = NULL;
     uint64_t data_end = read->index->data_end;
@@ -539,14 +540,27 @@ static int read_header(const struct segment_read_context *context, struct segmen
     int result = bytes_at(context, read, posting->offset, RECORD_HEADER_BYTES, &bytes);
     if (result != 0)
         return result;
-    uint16_t partition = 0;
-    uint64_t sequence = 0;
-    uint32_t count = 0;
-    if (!segment_record_peek(bytes, &partition, &sequence, &count) ||
-        partition != read->pull->partition || sequence != posting->sequence ||
-        count > data_end - posting->offset)
+    struct record_view view;
+    bool is_valid = record_peek(bytes, &view) && view.bytes <= data_end - posting->offset;
+    bool is_ours = is_valid && view.partition == read->pull->partition;
+    if (!is_valid || (is_ours && view.sequence != posting->sequence) || (!is_ours && read->is_walk))
         return damaged(context, read, posting->offset, RECORD_HEADER_BYTES);
-    read->record_bytes = count;
+    read->record_bytes = view.bytes;
+    read->is_foreign = !is_ours;
+    return 0;
+}
+
+/* See the head of segment_read_internal.h. */
+static int pass_foreign(const struct segment_read_context *context, struct segment_read *read,
+                        const struct read_posting *posting, const unsigned char *bytes)
+{
+    struct record_view view;
+    if (!record_peek(bytes, &view) ||
+        !record_check(segment_seed(read->segment->number, view.partition), bytes,
+                      read->record_bytes))
+        return damaged(context, read, posting->offset, read->record_bytes);
+    read->plan->hints[posting->hint].group.records = 0;
+    begin_postings(read);
     return 0;
 }
 
@@ -567,7 +581,7 @@ static int record_at(const struct segment_read_context *context, struct segment_
 }
 
 static int decode(const struct segment_read_context *context, struct segment_read *read,
-                  const struct segment_index_posting *posting, const unsigned char *bytes)
+                  const struct read_posting *posting, const unsigned char *bytes)
 {
     struct broker_pull *pull = read->pull;
     struct record *record = NULL;
@@ -597,24 +611,26 @@ static int step_record(const struct segment_read_context *context, struct segmen
 {
     if (read->posting == read->postings.count)
         return end_round(read);
-    const struct segment_index_posting *posting = &read->postings.entries[read->posting];
+    const struct read_posting *posting = &read->postings.entries[read->posting];
     const unsigned char *bytes = NULL;
     int result = 0;
     if (read->record_bytes == 0)
         result = read_header(context, read, posting);
     if (result != 0)
         return result;
-    if (read->pull->count > 0 && is_wanted(read, posting->sequence) &&
+    if (read->pull->count > 0 && !read->is_foreign && is_wanted(read, posting->sequence) &&
         read->answer_bytes + read->record_bytes - RECORD_HEADER_BYTES > read->pull->bytes_max) {
         read->position = posting->sequence;
         return 1;
     }
     result = record_at(context, read, posting->offset, &bytes);
-    if (result == 0)
+    if (result == 0 && !read->is_foreign)
         result = decode(context, read, posting, bytes);
+    else if (result == 0)
+        result = pass_foreign(context, read, posting, bytes);
     if (result != -EINPROGRESS)
         large_read_end(context->large, &read->large);
-    if (result != 0)
+    if (result != 0 || read->state != SEGMENT_READ_RECORDS)
         return result;
     read->record_bytes = 0;
     read->posting++;

@@ -20,6 +20,10 @@
  * else each with a checksum that holds, wanted or not: a bit that flipped in any header cannot hide
  * a record. What is found damaged later begins the group again.
  *
+ * A posting can lead to a record of another partition: its text has the same 32 bits of hash, and
+ * ours is not in this segment. If its checksum holds that hint has nothing here, and the round
+ * begins again.
+ *
  * Owner and thread: the log reader; the handle's shard.
  */
 #ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_SEGMENT_READ_INTERNAL_H
@@ -99,6 +103,7 @@ struct segment_read {
     /* Records to decode. */
     uint32_t posting;
     uint32_t record_bytes; /* of the one at hand; 0: its header was not read */
+    bool is_foreign;       /* it says that it is another partition's */
     uint64_t covered;      /* position when all are done */
     struct read_postings postings;
 };

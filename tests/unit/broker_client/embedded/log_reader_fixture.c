@@ -20,22 +20,48 @@ enum {
     LARGE_PAYLOAD_MAX = 60000,
     BATCH_RECORDS_MAX = 40,
     TURNS_MAX = 400000,
-    SEGMENT_NUMBER_BASE = 1000
+    SEGMENT_NUMBER_BASE = 1000,
+    TWINS = 100000
 };
 
 #define STEP_NS UINT64_C(1000000000)
 
-/* References alone: no segment of a fixture is removed. */
-void log_segment_acquire(struct log_segment *segment)
+struct twin {
+    uint32_t hash;
+    uint32_t number;
+};
+
+static int compare_twins(const void *a, const void *b)
 {
-    atomic_fetch_add(&segment->references, 1);
+    uint32_t left = ((const struct twin *)a)->hash;
+    uint32_t right = ((const struct twin *)b)->hash;
+    return (left > right) - (left < right);
 }
 
-void log_segment_release(struct log_store *store, struct log_segment *segment)
+static struct twin make_twin(uint16_t partition, uint32_t number)
 {
-    (void)store;
-    uint32_t before = atomic_fetch_sub(&segment->references, 1);
-    ps_assert(before > 1);
+    char text[FIXTURE_TOPIC_BYTES_MAX];
+    uint32_t count = (uint32_t)snprintf(text, sizeof(text), "twin%u", number);
+    return (struct twin){segment_index_hash(HASH_SEED, partition, 0, text, count), number};
+}
+
+/* Of some 10^10 pairs of topics a few have the same 32 bits. */
+static void make_twins(struct fixture *fixture)
+{
+    static struct twin twins[TWINS];
+    for (uint32_t number = 0; number < TWINS; number++)
+        twins[number] = make_twin(0, number);
+    qsort(twins, TWINS, sizeof(twins[0]), compare_twins);
+    for (uint32_t number = 0; number < 4 * TWINS; number++) {
+        const struct twin twin = make_twin(1, number);
+        const struct twin *other = bsearch(&twin, twins, TWINS, sizeof(twins[0]), compare_twins);
+        if (other == NULL)
+            continue;
+        snprintf(fixture->topics[0], FIXTURE_TOPIC_BYTES_MAX, "twin%u", other->number);
+        snprintf(fixture->topics[1], FIXTURE_TOPIC_BYTES_MAX, "twin%u", number);
+        return;
+    }
+    fail_msg("no twins");
 }
 
 static void make_topics(struct fixture *fixture)
@@ -52,6 +78,8 @@ static void make_topics(struct fixture *fixture)
         if (used == 0)
             snprintf(topic, FIXTURE_TOPIC_BYTES_MAX, "a");
     }
+    if (fixture->options.has_twins)
+        make_twins(fixture);
 }
 
 static void fill_payload(const struct fixture_record *record, unsigned char *out)
