@@ -25,6 +25,7 @@ struct micro_case {
 
 extern const struct micro_case micro_broker_cases[];
 extern const struct micro_case micro_file_cases[];
+extern const struct micro_case micro_keys_cases[];
 extern const struct micro_case micro_mailbox_cases[];
 extern const struct micro_case micro_memory_cases[];
 extern const struct micro_case micro_message_cases[];
