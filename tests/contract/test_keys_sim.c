@@ -265,6 +265,28 @@ static void requests_that_wait_for_the_disk_can_be_cancelled_and_given_up(void *
     }
 }
 
+static void
+what_is_cancelled_while_its_fate_is_unknown_is_cancelled_if_it_is_not_stored(void **state)
+{
+    struct keys *keys = *state;
+    struct asked_commit commits[2];
+    key_file_disk_fail(disk, KEY_FILE_FAULT_WRITE, -EIO, 0, 1);
+    key_file_disk_fail_opening(disk, -EIO, 1);
+    for (uint32_t index = 0; index < 2; index++) {
+        begin_put(keys, &commits[index], index == 0 ? "a" : "b", "x");
+        keys_submit_commit(keys, 0, &commits[index]);
+    }
+    keys_settle(keys);
+    embedded_keys_port_cancel(keys->ports[0], &commits[0].commit.request);
+    keys_settle(keys);
+    assert_int_equal(keys->answers, 0);
+    keys_advance(keys, 100);
+    assert_int_equal(commits[0].commit.status, BROKER_CANCELLED);
+    assert_int_equal(commits[1].commit.status, BROKER_OK);
+    assert_int_equal(keys->answers, 2);
+    keys_assert_list(keys, "", "b=x ");
+}
+
 static void a_crash_at_a_commit_leaves_all_of_it_or_nothing(void **state)
 {
     struct keys *keys = *state;
@@ -396,6 +418,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_cannot_be_opened_again_is_tried_until_it_can),
     cmocka_unit_test(a_file_that_cannot_be_opened_is_named),
     cmocka_unit_test(requests_that_wait_for_the_disk_can_be_cancelled_and_given_up),
+    cmocka_unit_test(what_is_cancelled_while_its_fate_is_unknown_is_cancelled_if_it_is_not_stored),
     cmocka_unit_test(a_crash_at_a_commit_leaves_all_of_it_or_nothing),
     cmocka_unit_test(a_sync_that_is_left_out_loses_what_was_acknowledged),
     cmocka_unit_test(unsynced_the_last_batch_alone_is_in_danger),
