@@ -137,8 +137,10 @@ static void text_use(FILE *file, const struct bench_options *options,
 void bench_report_text(FILE *file, const struct bench_options *options,
                        const struct bench_result *result)
 {
-    fprintf(file, "mode         %s, QoS %" PRIu64 ", %" PRIu64 " bytes\n",
-            bench_mode_name(options->mode), options->qos, options->payload_bytes);
+    bool is_mixed = options->mode == BENCH_ENDURE && options->qos == 0;
+    const char *qos = is_mixed ? "1 and 2" : (const char *const[]){"0", "1", "2"}[options->qos];
+    fprintf(file, "mode         %s, QoS %s, %" PRIu64 " bytes\n", bench_mode_name(options->mode),
+            qos, options->payload_bytes);
     text_connections(file, result);
     if (options->mode != BENCH_CONN)
         text_messages(file, result);
