@@ -13,13 +13,14 @@ import socket
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "release"
 SERVER_CORE = "0"
 CLIENT_CORE = "1"
-START_SECONDS_MAX = 10
+START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 60
 
 
@@ -42,6 +43,75 @@ def require_build():
                              "cmake --build --preset release -j 2")
 
 
+def broker(kind, commit="synced"):
+    """The gateway's options for a broker: "embedded" or "memory"."""
+    words = ["--set", f"broker.type={kind}"]
+    if kind == "embedded":
+        words += ["--set", f"broker.commit={commit}"]
+    answer = subprocess.run([str(BUILD / "penstock"), "--print-config", *words], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True, check=False)
+    if answer.returncode == 0:
+        return words
+    if kind == "memory" and "unknown key" in answer.stderr:
+        return []
+    raise SystemExit(f"perf: this gateway has no {kind} broker: {answer.stderr.strip()}")
+
+
+def many_connections(count):
+    """The gateway's options for so many loopback connections, spread over addresses other than 127.0.0.1; it has to
+    listen on 0.0.0.0."""
+    return ["--set", "auth.allow_anonymous=yes", "--set", f"connection.count_max={count + 1000}", "--set",
+            "connection.accepts_per_second_max=0"]
+
+
+class Memory(threading.Thread):
+    """The most private memory that a process has while it runs, looked at twice a second. A context."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.path = pathlib.Path(f"/proc/{pid}/smaps_rollup")
+        self.ended = threading.Event()
+        self.peak = self.now()
+
+    def now(self):
+        """Private_Dirty bytes: pages of files, such as the key-value store's map, do not count."""
+        found = re.search(r"Private_Dirty:\s+(\d+) kB", self.path.read_text())
+        return int(found.group(1)) * 1024
+
+    def run(self):
+        while not self.ended.wait(0.5):
+            self.peak = max(self.peak, self.now())
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+        self.peak = max(self.peak, self.now())
+
+
+def cpu_seconds(pid):
+    """User and system time of a process up to now."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def directory_bytes(path):
+    """What the files take on disk."""
+    return sum(entry.stat().st_blocks * 512 for entry in pathlib.Path(path).rglob("*") if entry.is_file())
+
+
+def forget_pages(path):
+    """Lets the system drop the pages of all files, so that they are read from the disk again."""
+    for entry in pathlib.Path(path).rglob("*"):
+        if entry.is_file():
+            with open(entry, "rb") as file:
+                os.fdatasync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def _stop(process):
     process.terminate()
     try:
@@ -62,12 +132,13 @@ def _wait_for(what, ready):
 
 
 @contextlib.contextmanager
-def penstock(*options, host="127.0.0.1", core=SERVER_CORE, shards=1):
-    """The gateway of this checkout. `options` are further words of its command line."""
+def penstock(*options, host="127.0.0.1", core=SERVER_CORE, shards=1, data=None):
+    """The gateway of this checkout. `options` are further words of its command line; `data` its data directory, or
+    None: one that is removed with it."""
     with tempfile.TemporaryDirectory(prefix="perf-") as directory:
         log_path = pathlib.Path(directory) / "log"
         words = ["taskset", "-c", core, str(BUILD / "penstock"), "--listen", f"{host}:0", "--shards", str(shards),
-                 "--data-dir", directory, "--set", "admin.listen=127.0.0.1:0", *options]
+                 "--data-dir", str(data or directory), "--set", "admin.listen=127.0.0.1:0", *options]
         with open(log_path, "wb") as log:
             process = subprocess.Popen(words, stdout=log, stderr=log)
         try:
@@ -123,10 +194,15 @@ def mosquitto_version():
     return answer.stdout.splitlines()[0]
 
 
+def bench_words(server, mode, *options, core=CLIENT_CORE):
+    """How penstock-bench is started; `core` None: on any."""
+    return [str(BUILD / "penstock-bench"), mode, "--port", str(server.port), "--server-pid", str(server.pid),
+            *(["--cpu", core] if core is not None else []), "--json", "--quiet", *map(str, options)]
+
+
 def bench(server, mode, *options, seconds_max, core=CLIENT_CORE):
     """One run of penstock-bench against the server: its summary."""
-    words = [str(BUILD / "penstock-bench"), mode, "--port", str(server.port), "--server-pid", str(server.pid),
-             "--cpu", core, "--json", "--quiet", *map(str, options)]
+    words = bench_words(server, mode, *options, core=core)
     answer = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=seconds_max, check=False)
     if not answer.stdout.startswith("{"):
         raise SystemExit(f"perf: {' '.join(words)} gave no summary (exit status {answer.returncode})")
