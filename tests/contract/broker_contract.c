@@ -216,6 +216,26 @@ struct broker_result append_one(struct contract *contract, uint16_t partition,
     return append.results[0];
 }
 
+uint64_t append_bytes(struct contract *contract, uint16_t partition, uint32_t count)
+{
+    enum { AT_ONCE = 32 }; /* a driver that waits for a disk waits for each append */
+    const char payload[1000] = {0};
+    struct broker_append append;
+    for (uint32_t done = 0; done < count; done += append.count) {
+        prepare_append(contract, &append, partition);
+        append.count = (uint16_t)ps_min_u32(count - done, AT_ONCE);
+        for (uint32_t index = 0; index < append.count; index++)
+            append.records[index] = make_record(contract, "t", payload, sizeof(payload));
+        assert_int_equal(broker_append(owner_of(contract, partition), &append), 0);
+        finish(contract, &append.request);
+        for (uint32_t index = 0; index < append.count; index++) {
+            assert_int_equal(append.results[index].status, BROKER_OK);
+            record_release(&contract->heap, append.records[index]);
+        }
+    }
+    return append.results[append.count - 1].sequence;
+}
+
 uint64_t tail_of(struct contract *contract, uint16_t partition)
 {
     struct broker_tail tail;

@@ -35,6 +35,7 @@ struct broker_contract_driver {
     bool (*wait)(void *state);
 
     uint64_t small_log_bytes; /* that a small log and its small store never exceed */
+    bool removes_segments;    /* retention takes a segment whole, with what is younger in it */
     uint64_t expiry_ms;       /* how late a watch may learn that a key has expired */
 };
 

@@ -91,6 +91,9 @@ uint64_t append_many(struct contract *contract, uint16_t partition, const char *
 struct broker_result append_one(struct contract *contract, uint16_t partition,
                                 struct record *record);
 
+/* Appends records of 1 KiB; result: the last sequence. */
+uint64_t append_bytes(struct contract *contract, uint16_t partition, uint32_t count);
+
 uint64_t tail_of(struct contract *contract, uint16_t partition);
 
 /* The number that append_many wrote. */

@@ -539,9 +539,7 @@ static void a_full_store_refuses_new_entries_and_nothing_else(void **state)
 static void keys_have_room_beside_a_log_that_is_full(void **state)
 {
     struct contract *contract = *state;
-    char payload[1000] = {0};
-    for (uint32_t count = 0; count < 2 * contract->driver->small_log_bytes / 1000; count++)
-        append_one(contract, 0, make_record(contract, "t", payload, sizeof(payload)));
+    append_bytes(contract, 0, (uint32_t)(2 * contract->driver->small_log_bytes / 1000));
     uint32_t keys = fill_store(contract);
     settle(contract);
     assert_true(keys > 50);
@@ -557,9 +555,7 @@ static void records_have_room_beside_a_store_that_is_full(void **state)
     struct contract *contract = *state;
     struct broker_pull pull;
     fill_store(contract);
-    char payload[1000] = {0};
-    for (uint32_t count = 0; count < 50; count++)
-        append_one(contract, 0, make_record(contract, "t", payload, sizeof(payload)));
+    append_bytes(contract, 0, 50);
     settle(contract);
     prepare_pull(contract, &pull, 0, 1);
     assert_int_equal(broker_pull(owner_of(contract, 0), &pull), 0);

@@ -398,20 +398,6 @@ static void a_broker_that_goes_gives_requests_up_without_a_callback(void **state
     assert_int_equal(contract->calls, 0); /* and the teardown sees that no memory is left */
 }
 
-/* Appends records of 1 KiB; result: the last sequence. */
-static uint64_t append_bytes(struct contract *contract, uint16_t partition, uint32_t count)
-{
-    char payload[1000] = {0};
-    uint64_t sequence = 0;
-    for (uint32_t index = 0; index < count; index++) {
-        struct broker_result result =
-            append_one(contract, partition, make_record(contract, "t", payload, sizeof(payload)));
-        assert_int_equal(result.status, BROKER_OK);
-        sequence = result.sequence;
-    }
-    return sequence;
-}
-
 static uint64_t used_bytes(const struct contract *contract)
 {
     uint64_t bytes = 0;
@@ -454,24 +440,26 @@ static void the_oldest_of_all_partitions_go_first(void **state)
     const struct broker_counters *counters = broker_counters(owner_of(contract, 0));
     for (uint32_t round = 0; counters->retention_records < 30 && round < 10000; round++)
         append_bytes(contract, 0, 1);
+    uint64_t removed = counters->retention_records;
     struct broker_pull pull;
     prepare_pull(contract, &pull, 0, 1);
     assert_int_equal(broker_pull(owner_of(contract, 0), &pull), 0);
     finish(contract, &pull.request);
-    assert_int_equal(pull.removed, 20);
+    uint64_t of_first = pull.removed;
     prepare_pull(contract, &pull, other, 1);
     assert_int_equal(broker_pull(owner_of(contract, 0), &pull), 0);
     finish(contract, &pull.request);
-    assert_int_equal(pull.removed, counters->retention_records - 20);
+    assert_int_equal(of_first + pull.removed, removed);
+    assert_true(of_first == 20 || (contract->driver->removes_segments && of_first > 20));
 }
 
 static void a_shard_that_fills_the_log_does_not_starve_the_others(void **state)
 {
     struct contract *contract = *state;
+    if (contract->handle_count == 1 || contract->driver->removes_segments)
+        skip(); /* there is nobody to starve, or what goes is the oldest, whosever it is */
     uint64_t records = contract->driver->small_log_bytes / 1000;
     append_bytes(contract, 0, (uint32_t)records);
-    if (contract->handle_count == 1)
-        return; /* nobody to starve: what fits is the test before */
     append_bytes(contract, 1, (uint32_t)records / 12);
     append_bytes(contract, 0, (uint32_t)records);
     settle(contract);
@@ -487,10 +475,10 @@ static void a_shard_that_fills_the_log_does_not_starve_the_others(void **state)
 static void shards_that_all_append_share_the_log(void **state)
 {
     struct contract *contract = *state;
-    uint32_t rounds = (uint32_t)(4 * contract->driver->small_log_bytes / 10000);
+    uint32_t rounds = (uint32_t)(4 * contract->driver->small_log_bytes / 30000);
     for (uint32_t round = 0; round < rounds; round++)
         for (uint16_t partition = 0; partition < contract->handle_count; partition++)
-            append_bytes(contract, partition, 10);
+            append_bytes(contract, partition, 30);
     settle(contract);
     for (uint32_t index = 0; index < contract->handle_count; index++) {
         const struct broker_counters *counters = broker_counters(contract->brokers[index]);
