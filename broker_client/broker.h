@@ -45,6 +45,24 @@ struct broker_counters {
     uint64_t queue_full;   /* -EAGAIN answers */
     uint64_t full_commits; /* BROKER_FULL answers */
     uint64_t early_ids;    /* deduplication ids forgotten before their time, by number */
+
+    /* Of a driver that keeps its log on a disk. */
+    uint64_t batches;         /* written */
+    uint64_t batch_bytes;     /* of them */
+    uint64_t sync_ns;         /* over all batches, from submission to completion */
+    uint64_t longest_sync_ns; /* of one */
+    uint64_t stalled_ns;      /* records waited for a segment to be written to */
+    uint64_t segments_begun;
+    uint64_t disk_failures;  /* writes, syncs, reads, files that could not be made */
+    uint64_t damaged_blocks; /* read, with a checksum that does not hold */
+    uint64_t file_bytes;     /* now; of all segments */
+    uint64_t held_bytes;     /* now; kept beyond retention for who still needs it */
+    uint64_t tail_bytes;     /* now; of recent records in memory */
+    uint64_t blocks_fetched; /* by late readers */
+    uint64_t blocks_shared;  /* which they found in memory, or on their way */
+    uint64_t key_batches;    /* commits of the key-value store's file */
+    uint64_t key_failures;   /* of these */
+    uint64_t longest_key_commit_ns;
 };
 
 /* What gateway.c gives to a driver's create function, for each shard's handle. */

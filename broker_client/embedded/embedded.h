@@ -79,9 +79,10 @@ int embedded_store_open(const struct embedded_store_config *config, struct heap 
 
 const struct embedded_recovery *embedded_store_recovery(const struct embedded_store *store);
 
-/* Starts the store's helper thread (simulations do not, and call embedded_store_helper_turn). */
+/* Starts the store's helper thread (simulations do not, and call embedded_store_helper_turn, which
+ * says whether there was a job to be run). */
 int embedded_store_start(struct embedded_store *store);
-void embedded_store_helper_turn(struct embedded_store *store, uint64_t now_ns);
+bool embedded_store_helper_turn(struct embedded_store *store, uint64_t now_ns);
 
 /* Every handle must be gone. With `is_clean` the numbers file says that the run ended in order. */
 void embedded_store_close(struct embedded_store *store, bool is_clean);

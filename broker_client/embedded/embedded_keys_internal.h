@@ -103,6 +103,9 @@ bool embedded_keys_port_turn(struct embedded_keys_port *port, uint64_t wall_ms);
 
 bool embedded_keys_port_is_healthy(const struct embedded_keys_port *port);
 
+/* Every request is answered; watches go on. */
+bool embedded_keys_port_is_idle(const struct embedded_keys_port *port);
+
 /* BROKER_FULL answers. */
 uint64_t embedded_keys_port_full_commits(const struct embedded_keys_port *port);
 

@@ -355,6 +355,11 @@ bool embedded_keys_port_is_healthy(const struct embedded_keys_port *port)
     return atomic_load_explicit(&port->keys->is_healthy, memory_order_relaxed);
 }
 
+bool embedded_keys_port_is_idle(const struct embedded_keys_port *port)
+{
+    return port->free.count == port->keys->options.requests_max && port->ended.count == 0;
+}
+
 uint64_t embedded_keys_port_full_commits(const struct embedded_keys_port *port)
 {
     return port->full_commits;
