@@ -472,8 +472,7 @@ static bool walk_over(struct segment_read *read, const unsigned char *bytes)
     if (count > read->index->data_end - read->walk_offset)
         return false;
     if (partition == read->pull->partition) {
-        if (sequence < read->walk_from || sequence >= read->walk_end ||
-            (read->is_dense && sequence != read->walk_from))
+        if (sequence < read->walk_from || sequence >= read->walk_end)
             return false;
         if (!read->is_dense || is_wanted(read, sequence))
             read->postings.entries[read->postings.count++] =
@@ -501,8 +500,6 @@ static int step_walk(const struct segment_read_context *context, struct segment_
     }
     if (read->walked < read->group_records)
         return 0;
-    if (read->walk_end == read->of->next && read->walk_from != read->walk_end)
-        return damaged(context, read, read->walk_offset - 1, 1);
     read->covered = ps_min_u64(read->walk_end, read->limit);
     begin_records(context, read);
     return 0;

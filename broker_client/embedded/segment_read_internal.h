@@ -16,9 +16,9 @@
  *    '------- limit reached --------'
  *
  * A walk steps over headers that no checksum covers alone. So it gives a group of 32 records only
- * when it met as many as the index says, below the next group's first sequence, without a gap or
- * else each with a checksum that holds, wanted or not: a bit that flipped in any header cannot hide
- * a record. What is found damaged later begins the group again.
+ * when it met as many as the index says, ascending, below the next group's first sequence, and
+ * where sequences are left out each with a checksum that holds, wanted or not: a bit that flipped
+ * in any header cannot hide a record. What is found damaged later begins the group again.
  *
  * A posting can lead to a record of another partition: its text has the same 32 bits of hash, and
  * ours is not in this segment. If its checksum holds that hint has nothing here, and the round

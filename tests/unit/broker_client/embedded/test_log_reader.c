@@ -241,6 +241,48 @@ static void flipped_headers_hide_no_record_from_a_walk(void **state)
     fixture_destroy(fixture);
 }
 
+/* A record that says it is another partition's, or has a sequence that fits into a gap: the two
+ * that only the index can contradict. */
+static void a_record_that_denies_itself_is_missed(void **state)
+{
+    (void)state;
+    struct fixture_options options = small;
+    options.seed = 500;
+    options.payload_max = 30;
+    options.large_chance = 0;
+    options.gap_chance = 400;
+    struct fixture *fixture = fixture_create(&options);
+    log_reader_destroy(fixture->reader);
+    for (uint32_t round = 0; round < 120; round++) {
+        const struct fixture_record *record =
+            &fixture->partitions[0].records[random_below(&fixture->random, 250)];
+        uint64_t byte = record->offset + (round % 2 == 0 ? 14 : 16);
+        uint32_t bit = (uint32_t)random_below(&fixture->random, round % 2 == 0 ? 2 : 6);
+        char name[SEGMENT_NAME_BYTES];
+        segment_name(fixture->segments[record->segment].number, "seg", name);
+        fixture_reader_create(fixture);
+        assert_true(sim_disk_flip_bit(world, name, byte, bit));
+        for (uint32_t slot = 0; slot < 3; slot++) {
+            struct fixture_pull *own = fixture_pull_make(fixture, slot, 1);
+            own->pull.partition = 0;
+            own->pull.from = slot == 0 ? 0 : record->sequence + 1 - slot;
+            fixture_pull_start(own);
+        }
+        turns_until(fixture, sim_world_now_ns(world) + SECOND_NS);
+        for (uint32_t slot = 0; slot < 3; slot++) {
+            assert_false(fixture->pulls[slot].is_done);
+            assert_true(fixture->pulls[slot].pull.from <= record->sequence);
+        }
+        assert_true(sim_disk_flip_bit(world, name, byte, bit));
+        fixture_finish(fixture);
+        for (uint32_t turn = 0; !log_reader_is_idle(fixture->reader) && turn < 1000; turn++)
+            fixture_turn(fixture);
+        log_reader_destroy(fixture->reader);
+    }
+    fixture->reader = NULL;
+    fixture_destroy(fixture);
+}
+
 static void want_of_memory_delays_and_hides_nothing(void **state)
 {
     (void)state;
@@ -325,6 +367,7 @@ int main(void)
         cmocka_unit_test(a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten),
         cmocka_unit_test(flipped_bits_never_give_a_wrong_answer),
         cmocka_unit_test(flipped_headers_hide_no_record_from_a_walk),
+        cmocka_unit_test(a_record_that_denies_itself_is_missed),
         cmocka_unit_test(want_of_memory_delays_and_hides_nothing),
         cmocka_unit_test(a_full_ring_is_tried_again_soon),
         cmocka_unit_test(what_is_under_way_ends_with_the_ring),
