@@ -22,6 +22,7 @@
 
 enum {
     PATH_BYTES_MAX = 4096,
+    SPARE_AGE_MAX = 3,    /* calls of log_store_retain */
     SLICE_BYTES = 1 << 20 /* of a segment, read and hashed in a slice: some 2 ms */
 };
 
@@ -163,13 +164,45 @@ static int builder_add(void *context, const struct segment_record *record)
     return result == -EBADMSG ? -EPROTO : result; /* of a scan -EBADMSG means another thing */
 }
 
+/* Under load one index follows another, and fresh memory costs more than all of the sorting: so a
+ * builder is kept when its index is made, until it was not wanted for some seconds. */
+static struct segment_index_builder *take_builder(struct log_store *store,
+                                                  const struct segment_header *header,
+                                                  const struct segment_partition *partitions)
+{
+    struct segment_index_builder *builder = store->spare_builder;
+    store->spare_builder = NULL;
+    if (builder == NULL)
+        return segment_index_builder_create(store->helper_heap, store->hash_seed, header,
+                                            partitions);
+    if (segment_index_builder_reset(builder, header, partitions) == 0)
+        return builder;
+    segment_index_builder_destroy(builder);
+    return NULL;
+}
+
+static void keep_builder(struct log_store *store, struct segment_index_builder *builder)
+{
+    if (builder == NULL)
+        return;
+    segment_index_builder_destroy(store->spare_builder);
+    store->spare_builder = builder;
+    store->spare_age = 0;
+}
+
+static void forget_builder(struct log_store *store)
+{
+    segment_index_builder_destroy(store->spare_builder);
+    store->spare_builder = NULL;
+}
+
 void log_store_index_cancel(struct log_store *store, void **state)
 {
     struct indexing *indexing = *state;
     *state = NULL;
     if (indexing == NULL)
         return;
-    segment_index_builder_destroy(indexing->builder);
+    keep_builder(store, indexing->builder);
     log_scan_deinit(&indexing->scan);
     heap_free(store->helper_heap, indexing);
 }
@@ -192,8 +225,7 @@ static int index_begin(struct log_store *store, const struct log_segment *segmen
     result = log_scan_header(&indexing->scan, &header, &partitions);
     if (result < 0)
         return result == -ENODATA ? -EBADMSG : result;
-    indexing->builder =
-        segment_index_builder_create(store->helper_heap, store->hash_seed, &header, partitions);
+    indexing->builder = take_builder(store, &header, partitions);
     heap_free(store->helper_heap, partitions);
     return indexing->builder == NULL ? -ENOMEM : -EAGAIN;
 }
@@ -277,6 +309,8 @@ int log_store_index(struct log_store *store, struct log_segment *segment, uint64
     }
     if (result != -EAGAIN)
         log_store_index_cancel(store, state);
+    if (result == -ENOMEM)
+        forget_builder(store);
     return result;
 }
 
@@ -374,6 +408,8 @@ static void remove_doomed(struct log_store *store)
 void log_store_retain(struct log_store *store, uint64_t wall_ms)
 {
     remove_doomed(store);
+    if (++store->spare_age > SPARE_AGE_MAX)
+        forget_builder(store);
     const struct embedded_store_config *config = &store->config;
     pthread_mutex_lock(&store->mutex);
     uint64_t bytes = atomic_load(&store->segment_bytes);
@@ -538,6 +574,7 @@ static void free_everything(struct log_store *store)
         at = next;
     }
     store->first = store->last = store->doomed = NULL;
+    forget_builder(store);
     for (uint32_t index = 0; store->partitions != NULL && index < store->config.partition_count;
          index++) {
         heap_free(store->heap, store->partitions[index].extents);

@@ -77,9 +77,11 @@ struct log_store {
     pthread_mutex_t mutex;          /* of the lists */
     struct log_segment *first;
     struct log_segment *last;
-    struct log_segment *doomed;  /* to be removed by log_store_retain */
-    struct log_numbers *numbers; /* what the file has; helper thread */
-    uint64_t *named; /* by partition: the newest indexed segment that names it; helper thread */
+    struct log_segment *doomed;                  /* to be removed by log_store_retain */
+    struct log_numbers *numbers;                 /* what the file has; helper thread */
+    struct segment_index_builder *spare_builder; /* for the next index; helper thread */
+    uint32_t spare_age; /* calls of log_store_retain since it was put here */
+    uint64_t *named;    /* by partition: the newest indexed segment that names it; helper thread */
 };
 
 /* Lock, manifest, numbers, recovery (log_recovery.c). As embedded_store_open. The caller has set

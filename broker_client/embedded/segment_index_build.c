@@ -61,8 +61,11 @@ struct segment_index_builder {
     uint16_t *slots;                            /* by partition number */
     uint32_t *id_counts;                        /* by slot; all ids, not only the latest */
     struct segment_index_partition *partitions; /* by slot */
+    uint32_t slot_capacity;                     /* of slots */
+    uint32_t partition_capacity;                /* of id_counts and partitions */
     struct array places;
     struct array entries;
+    struct array sorted; /* scratch, as large as entries */
     struct array ids;
 };
 
@@ -82,6 +85,61 @@ static int array_grow(struct heap *heap, struct array *array, size_t element_byt
     return 0;
 }
 
+/* Room for the partitions of a header. */
+static int reserve_partitions(struct segment_index_builder *builder, uint32_t partition_count,
+                              uint32_t slot_count)
+{
+    struct heap *heap = builder->heap;
+    if (slot_count > builder->slot_capacity) {
+        uint16_t *slots = heap_realloc(heap, builder->slots, slot_count * sizeof(*slots));
+        if (slots == NULL)
+            return -ENOMEM;
+        builder->slots = slots;
+        builder->slot_capacity = slot_count;
+    }
+    if (partition_count > builder->partition_capacity) {
+        uint32_t *id_counts =
+            heap_realloc(heap, builder->id_counts, partition_count * sizeof(*id_counts));
+        if (id_counts == NULL)
+            return -ENOMEM;
+        builder->id_counts = id_counts;
+        struct segment_index_partition *partitions =
+            heap_realloc(heap, builder->partitions, partition_count * sizeof(*partitions));
+        if (partitions == NULL)
+            return -ENOMEM;
+        builder->partitions = partitions;
+        builder->partition_capacity = partition_count;
+    }
+    return 0;
+}
+
+int segment_index_builder_reset(struct segment_index_builder *builder,
+                                const struct segment_header *header,
+                                const struct segment_partition *partitions)
+{
+    uint32_t count = header->partition_count;
+    uint32_t slot_count = 1;
+    for (uint32_t slot = 0; slot < count; slot++)
+        if (partitions[slot].partition >= slot_count)
+            slot_count = partitions[slot].partition + 1U;
+    if (reserve_partitions(builder, count, slot_count) < 0)
+        return -ENOMEM;
+    builder->number = header->number;
+    builder->record_bytes = 0;
+    builder->partition_count = count;
+    builder->slot_count = slot_count;
+    builder->places.count = builder->entries.count = builder->ids.count = 0;
+    memset(builder->slots, 0xff, slot_count * sizeof(builder->slots[0])); /* NO_SLOT */
+    for (uint32_t slot = 0; slot < count; slot++) {
+        const struct segment_partition *of = &partitions[slot];
+        builder->slots[of->partition] = (uint16_t)slot;
+        builder->id_counts[slot] = 0;
+        builder->partitions[slot] = (struct segment_index_partition){
+            .partition = of->partition, .first = of->next, .next = of->next};
+    }
+    return 0;
+}
+
 struct segment_index_builder *
 segment_index_builder_create(struct heap *heap, uint64_t hash_seed,
                              const struct segment_header *header,
@@ -90,29 +148,11 @@ segment_index_builder_create(struct heap *heap, uint64_t hash_seed,
     struct segment_index_builder *builder = heap_zalloc(heap, sizeof(*builder));
     if (builder == NULL)
         return NULL;
-    uint32_t count = header->partition_count;
-    uint32_t slot_count = 1;
-    for (uint32_t slot = 0; slot < count; slot++)
-        if (partitions[slot].partition >= slot_count)
-            slot_count = partitions[slot].partition + 1U;
     builder->heap = heap;
     builder->hash_seed = hash_seed;
-    builder->number = header->number;
-    builder->partition_count = count;
-    builder->slot_count = slot_count;
-    builder->slots = heap_alloc(heap, slot_count * sizeof(builder->slots[0]));
-    builder->id_counts = heap_zalloc(heap, (count + 1) * sizeof(builder->id_counts[0]));
-    builder->partitions = heap_zalloc(heap, (count + 1) * sizeof(builder->partitions[0]));
-    if (builder->slots == NULL || builder->id_counts == NULL || builder->partitions == NULL) {
+    if (segment_index_builder_reset(builder, header, partitions) < 0) {
         segment_index_builder_destroy(builder);
         return NULL;
-    }
-    memset(builder->slots, 0xff, slot_count * sizeof(builder->slots[0]));
-    for (uint32_t slot = 0; slot < count; slot++) {
-        const struct segment_partition *of = &partitions[slot];
-        builder->slots[of->partition] = (uint16_t)slot;
-        builder->partitions[slot] = (struct segment_index_partition){
-            .partition = of->partition, .first = of->next, .next = of->next};
     }
     return builder;
 }
@@ -127,6 +167,7 @@ void segment_index_builder_destroy(struct segment_index_builder *builder)
     heap_free(heap, builder->partitions);
     heap_free(heap, builder->places.elements);
     heap_free(heap, builder->entries.elements);
+    heap_free(heap, builder->sorted.elements);
     heap_free(heap, builder->ids.elements);
     heap_free(heap, builder);
 }
@@ -213,23 +254,13 @@ segment_index_builder_partitions(const struct segment_index_builder *builder, ui
     return builder->partitions;
 }
 
-/* Sorts by hash; equal ones stay in their order. The result is in builder->entries. */
-static int sort_entries(struct segment_index_builder *builder)
+/* Where each digit of each pass begins. */
+static void count_digits(const struct entry *entries, uint32_t count,
+                         uint32_t (*starts)[RADIX_SIZE])
 {
-    uint32_t count = builder->entries.count;
-    if (count == 0)
-        return 0;
-    struct entry *to = heap_alloc(builder->heap, count * sizeof(*to));
-    uint32_t(*starts)[RADIX_SIZE] = heap_zalloc(builder->heap, RADIX_PASSES * sizeof(*starts));
-    if (to == NULL || starts == NULL) {
-        heap_free(builder->heap, to);
-        heap_free(builder->heap, starts);
-        return -ENOMEM;
-    }
-    struct entry *from = builder->entries.elements;
     for (uint32_t index = 0; index < count; index++)
         for (uint32_t pass = 0; pass < RADIX_PASSES; pass++)
-            starts[pass][from[index].hash >> pass * RADIX_BITS & (RADIX_SIZE - 1)]++;
+            starts[pass][entries[index].hash >> pass * RADIX_BITS & (RADIX_SIZE - 1)]++;
     for (uint32_t pass = 0; pass < RADIX_PASSES; pass++) {
         uint32_t sum = 0;
         for (uint32_t digit = 0; digit < RADIX_SIZE; digit++) {
@@ -237,16 +268,36 @@ static int sort_entries(struct segment_index_builder *builder)
             starts[pass][digit] = sum;
             sum += here;
         }
+    }
+}
+
+/* Sorts by hash; equal ones stay in their order. The result is in builder->entries. */
+static int sort_entries(struct segment_index_builder *builder)
+{
+    uint32_t count = builder->entries.count;
+    if (builder->sorted.capacity < count) {
+        size_t bytes = builder->entries.capacity * sizeof(struct entry);
+        heap_free(builder->heap, builder->sorted.elements);
+        builder->sorted.elements = heap_alloc(builder->heap, bytes);
+        builder->sorted.capacity = builder->sorted.elements == NULL ? 0 : builder->entries.capacity;
+    }
+    uint32_t(*starts)[RADIX_SIZE] = heap_zalloc(builder->heap, RADIX_PASSES * sizeof(*starts));
+    if (builder->sorted.capacity < count || starts == NULL) {
+        heap_free(builder->heap, starts);
+        return -ENOMEM;
+    }
+    count_digits(builder->entries.elements, count, starts);
+    for (uint32_t pass = 0; pass < RADIX_PASSES; pass++) {
+        const struct entry *from = builder->entries.elements;
+        struct entry *to = builder->sorted.elements;
         for (uint32_t index = 0; index < count; index++)
             to[starts[pass][from[index].hash >> pass * RADIX_BITS & (RADIX_SIZE - 1)]++] =
                 from[index];
-        struct entry *swap = from;
-        from = to;
-        to = swap;
+        struct array swap = builder->entries;
+        builder->entries = builder->sorted;
+        builder->entries.count = count;
+        builder->sorted = swap;
     }
-    builder->entries.elements = from;
-    builder->entries.capacity = count; /* whichever of the two it is */
-    heap_free(builder->heap, to);
     heap_free(builder->heap, starts);
     return 0;
 }

@@ -72,6 +72,10 @@ struct segment_index_builder *
 segment_index_builder_create(struct heap *heap, uint64_t hash_seed,
                              const struct segment_header *header,
                              const struct segment_partition *partitions);
+/* Begins again, for another segment; what it has allocated stays. 0; -ENOMEM: to be destroyed. */
+int segment_index_builder_reset(struct segment_index_builder *builder,
+                                const struct segment_header *header,
+                                const struct segment_partition *partitions);
 void segment_index_builder_destroy(struct segment_index_builder *builder);
 
 /* 0, -ENOMEM, -EBADMSG (a partition that the header does not name, or sequences that do not
