@@ -9,7 +9,10 @@ set(fuzz_wraps_address getaddrinfo)
 set(fuzz_wraps_session_record interest_drop)
 
 # Targets that run on the simulated ring.
-set(fuzz_simulated connection)
+set(fuzz_simulated connection segment)
+
+# Targets that see private headers, by their bare names, and whose.
+set(fuzz_private_segment broker_client/embedded)
 
 function(penstock_fuzz_program name target)
     add_executable(${name} ${fuzz}/${target}.c ${ARGN})
@@ -18,6 +21,9 @@ function(penstock_fuzz_program name target)
         target_link_libraries(${name} PRIVATE sim_ring)
     endif()
     target_link_libraries(${name} PRIVATE session broker_client net core penstock_options)
+    if(fuzz_private_${target})
+        target_compile_options(${name} PRIVATE "SHELL:-iquote ${CMAKE_SOURCE_DIR}/${fuzz_private_${target}}")
+    endif()
     foreach(wrap ${fuzz_wraps_${target}})
         target_link_options(${name} PRIVATE LINKER:--wrap=${wrap})
     endforeach()
