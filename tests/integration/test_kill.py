@@ -24,7 +24,7 @@ def draw_acks(source):
 
 def kill_under_load(gateway, commit, kills):
     settings = ("broker.type=embedded", f"broker.commit={commit}")
-    if not takes_settings(gateway.daemon.program, *settings):
+    if not takes_settings(gateway.daemon.program, settings[0]):
         raise Skipped("this gateway has no broker.type=embedded")
     seed = int(os.environ.get("PENSTOCK_KILL_SEED") or random.SystemRandom().getrandbits(32))
     print(f"PENSTOCK_KILL_SEED={seed}", flush=True)
