@@ -149,7 +149,7 @@ void bench_endure_on_loss(struct bench_run *run, uint32_t connection)
     life->due_ns = run->now_ns + (DELAY_MS + draw(run, jitter_ms)) * NS_PER_MS;
     run->connections[connection].state = BENCH_AWAY;
     if (is_subscriber(run, connection))
-        bench_ledger_disconnect(&endure->pairs[connection].ledger);
+        bench_ledger_disconnect(&endure->pairs[connection].ledger, run->now_ns);
     if (bench_endure_is_checker(run, connection))
         endure->is_check_under_way = false;
 }

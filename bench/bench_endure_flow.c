@@ -208,7 +208,8 @@ static bool is_open_id_new(struct bench_run *run, struct bench_pair *pair, uint1
     return false;
 }
 
-static void count_verdict(struct bench_run *run, enum bench_verdict verdict, bool is_exact)
+static void count_verdict(struct bench_run *run, const struct bench_ledger *ledger,
+                          uint64_t sequence, enum bench_verdict verdict, bool is_exact)
 {
     struct bench_endurance *tally = &run->endure->tally;
     tally->misordered += verdict == BENCH_LATE;
@@ -222,6 +223,9 @@ static void count_verdict(struct bench_run *run, enum bench_verdict verdict, boo
     tally->duplicates_1++;
     tally->duplicates_1_old += verdict == BENCH_AGAIN_OLD;
     tally->duplicates_1_resent += verdict == BENCH_AGAIN_RESENT || verdict == BENCH_AGAIN_UNSECURED;
+    if (verdict == BENCH_AGAIN || verdict == BENCH_AGAIN_OLD)
+        tally->outlived_ns =
+            ps_max_u64(tally->outlived_ns, bench_ledger_outlived_ns(ledger, sequence));
 }
 
 static void take(struct bench_run *run, uint32_t connection, const struct bench_stamp *stamp,
@@ -244,7 +248,7 @@ static void take(struct bench_run *run, uint32_t connection, const struct bench_
         bench_connection_drop(run, connection, false);
         return;
     }
-    count_verdict(run, verdict, pair->open_ids != NULL);
+    count_verdict(run, &pair->ledger, stamp->sequence, verdict, pair->open_ids != NULL);
     if (verdict == BENCH_FIRST)
         bench_histogram_record(&run->interval, run->now_ns - stamp->time_ns);
     bench_output_mark(run, connection + run->endure->pair_count);

@@ -60,29 +60,55 @@ int bench_ledger_take(struct bench_ledger *ledger, struct heap *heap, uint64_t s
     return 0;
 }
 
-void bench_ledger_age(struct bench_ledger *ledger, uint64_t now_ns, uint64_t age_ns)
+/* From the oldest, 0, on. */
+static const struct bench_mark *mark_at(const struct bench_ledger *ledger, uint32_t index)
 {
-    while (ledger->mark_count > 0) {
-        const struct bench_mark *oldest = &ledger->marks[ledger->mark_first];
-        if (now_ns - oldest->time_ns < age_ns)
-            break;
-        ledger->old_below = ps_max_u64(ledger->old_below, oldest->next);
+    return &ledger->marks[(ledger->mark_first + index) % BENCH_LEDGER_MARKS];
+}
+
+static void add_mark(struct bench_ledger *ledger, uint64_t now_ns)
+{
+    if (ledger->mark_count == BENCH_LEDGER_MARKS) {
         ledger->mark_first = (ledger->mark_first + 1) % BENCH_LEDGER_MARKS;
         ledger->mark_count--;
     }
-    uint32_t last = (ledger->mark_first + ledger->mark_count - 1) % BENCH_LEDGER_MARKS;
-    uint64_t step_ns = age_ns / (BENCH_LEDGER_MARKS - 1);
-    bool is_due = ledger->mark_count == 0 || now_ns - ledger->marks[last].time_ns >= step_ns;
-    if (!is_due || ledger->mark_count == BENCH_LEDGER_MARKS)
-        return;
     uint32_t at = (ledger->mark_first + ledger->mark_count) % BENCH_LEDGER_MARKS;
     ledger->marks[at] = (struct bench_mark){.time_ns = now_ns, .next = ledger->next};
     ledger->mark_count++;
 }
 
-void bench_ledger_disconnect(struct bench_ledger *ledger)
+void bench_ledger_age(struct bench_ledger *ledger, uint64_t now_ns, uint64_t age_ns)
 {
-    ledger->mark_count = 0;
+    if (ledger->end_ns != 0)
+        ledger->mark_count = 0;
+    ledger->end_ns = 0;
+    for (uint32_t i = 0; i < ledger->mark_count; i++) {
+        const struct bench_mark *mark = mark_at(ledger, i);
+        if (now_ns - mark->time_ns < age_ns)
+            break;
+        ledger->old_below = ps_max_u64(ledger->old_below, mark->next);
+    }
+    uint64_t step_ns = age_ns / BENCH_LEDGER_MARKS_PER_AGE;
+    if (ledger->mark_count == 0 ||
+        now_ns - mark_at(ledger, ledger->mark_count - 1)->time_ns >= step_ns)
+        add_mark(ledger, now_ns);
+}
+
+void bench_ledger_disconnect(struct bench_ledger *ledger, uint64_t now_ns)
+{
+    /* One that never came up has added nothing, and leaves the marks of the one before. */
+    if (ledger->end_ns == 0)
+        ledger->end_ns = now_ns;
+}
+
+uint64_t bench_ledger_outlived_ns(const struct bench_ledger *ledger, uint64_t sequence)
+{
+    for (uint32_t i = 0; i < ledger->mark_count && ledger->end_ns != 0; i++) {
+        const struct bench_mark *mark = mark_at(ledger, i);
+        if (sequence < mark->next)
+            return ledger->end_ns - mark->time_ns;
+    }
+    return 0;
 }
 
 uint64_t bench_ledger_missing(const struct bench_ledger *ledger, uint64_t count)

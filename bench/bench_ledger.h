@@ -19,7 +19,7 @@
 
 struct heap;
 
-enum { BENCH_LEDGER_MARKS = 32 };
+enum { BENCH_LEDGER_MARKS = 64, BENCH_LEDGER_MARKS_PER_AGE = 16 };
 
 enum bench_verdict {
     BENCH_FIRST,          /* as it should be */
@@ -49,21 +49,26 @@ struct bench_ledger {
     uint64_t old_below;                          /* these are old */
     struct bench_range resent;                   /* what the publisher sent again, last */
     struct bench_range unsecured;                /* what it sent again to a session that was new */
-    struct bench_mark marks[BENCH_LEDGER_MARKS]; /* of this connection, a ring */
+    struct bench_mark marks[BENCH_LEDGER_MARKS]; /* of the latest connection, a ring */
     uint32_t mark_first;
     uint32_t mark_count;
+    uint64_t end_ns; /* of that connection; 0: it stands */
 };
 
 /* Takes one message. 0 with *out_verdict, or -ENOMEM. */
 int bench_ledger_take(struct bench_ledger *ledger, struct heap *heap, uint64_t sequence,
                       enum bench_verdict *out_verdict);
 
-/* Time goes by on a connection; called more often than every age / BENCH_LEDGER_MARKS, or less
- * becomes old than could. */
+/* Time goes by on a connection; called more often than BENCH_LEDGER_MARKS_PER_AGE times in an age,
+ * or less becomes old than could. */
 void bench_ledger_age(struct bench_ledger *ledger, uint64_t now_ns, uint64_t age_ns);
 
 /* The subscriber's connection ended. */
-void bench_ledger_disconnect(struct bench_ledger *ledger);
+void bench_ledger_disconnect(struct bench_ledger *ledger, uint64_t now_ns);
+
+/* How long a connection, the one that ended last, went on after it had this message for the first
+ * time: at least so much, and no more than is remembered (four ages). 0: not known. */
+uint64_t bench_ledger_outlived_ns(const struct bench_ledger *ledger, uint64_t sequence);
 
 /* Of the first `count` messages, those that never came. */
 uint64_t bench_ledger_missing(const struct bench_ledger *ledger, uint64_t count);

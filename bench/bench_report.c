@@ -99,8 +99,10 @@ static void text_endurance(FILE *file, const struct bench_endurance *tally)
             tally->retained_checks, tally->retained_lost);
     fprintf(file,
             "QoS 1        %" PRIu64 " duplicates; of these too old %" PRIu64
-            ", sent again by the publisher %" PRIu64 "\n",
-            tally->duplicates_1, tally->duplicates_1_old, tally->duplicates_1_resent);
+            ", sent again by the publisher %" PRIu64
+            "; the oldest came first %.2f s before its connection ended\n",
+            tally->duplicates_1, tally->duplicates_1_old, tally->duplicates_1_resent,
+            seconds(tally->outlived_ns));
     fprintf(file,
             "QoS 2        %" PRIu64 " duplicates, %" PRIu64
             " of publishers without a session, %" PRIu64 " repeated before release, %" PRIu64
@@ -167,6 +169,7 @@ static void json_endurance(FILE *file, const struct bench_endurance *tally)
         {"duplicates_qos_1", tally->duplicates_1},
         {"duplicates_qos_1_old", tally->duplicates_1_old},
         {"duplicates_qos_1_resent", tally->duplicates_1_resent},
+        {"duplicates_qos_1_age_ms", tally->outlived_ns / 1000000},
         {"duplicates_qos_2", tally->duplicates_2},
         {"duplicates_qos_2_unsecured", tally->duplicates_2_unsecured},
         {"repeats_qos_2", tally->repeats_2},

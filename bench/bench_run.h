@@ -39,16 +39,17 @@ struct bench_counters {
 
 /* What the mode endure found; of messages unless it says otherwise. */
 struct bench_endurance {
-    uint64_t reconnects;             /* connections that were up once more */
-    uint64_t received;               /* distinct */
-    uint64_t acked;                  /* PUBACK or PUBREC came */
-    uint64_t lost_acked;             /* acknowledged and never received */
-    uint64_t lost;                   /* sent and never received */
-    uint64_t misordered;             /* came first after a later one of their topic */
-    uint64_t duplicates_1;           /* at QoS 1 */
-    uint64_t duplicates_1_old;       /* of these, beyond --duplicate-age-ms */
-    uint64_t duplicates_1_resent;    /* of these, since the publisher sent again */
-    uint64_t duplicates_2;           /* at QoS 2: came again under a packet id that was released */
+    uint64_t reconnects;          /* connections that were up once more */
+    uint64_t received;            /* distinct */
+    uint64_t acked;               /* PUBACK or PUBREC came */
+    uint64_t lost_acked;          /* acknowledged and never received */
+    uint64_t lost;                /* sent and never received */
+    uint64_t misordered;          /* came first after a later one of their topic */
+    uint64_t duplicates_1;        /* at QoS 1 */
+    uint64_t duplicates_1_old;    /* of these, beyond --duplicate-age-ms */
+    uint64_t duplicates_1_resent; /* of these, since the publisher sent again */
+    uint64_t outlived_ns;  /* the most that a connection outlived a message that came again */
+    uint64_t duplicates_2; /* at QoS 2: came again under a packet id that was released */
     uint64_t duplicates_2_unsecured; /* since the publisher's session had not yet been answered */
     uint64_t repeats_2;              /* at QoS 2: PUBLISH again, before its release; no fault */
     uint64_t id_conflicts;       /* at QoS 2: another message under an id that is not released */

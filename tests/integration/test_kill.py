@@ -48,6 +48,7 @@ def kill_under_load(gateway, commit, kills):
         daemon.stop()
     print(f"{kills} kills, commit {commit}: " + ", ".join(
         f"{name} {result[name]}" for name in ("sent", "reconnects", "duplicates_qos_1", "duplicates_qos_1_resent",
+                                              "duplicates_qos_1_old", "duplicates_qos_1_age_ms",
                                               "repeats_qos_2", "retained_checks")), flush=True)
     # The sums first: what they say is easier to read than a status.
     for fault in ("lost_acked", "lost", "duplicates_qos_2", "duplicates_qos_1_old", "misordered", "sessions_lost",

@@ -80,7 +80,11 @@ static void a_duplicate_is_old_when_its_connection_outlived_the_age(void **state
 {
     struct fixture *fixture = *state;
     live(fixture, 5000);
-    bench_ledger_disconnect(&fixture->ledger);
+    assert_int_equal(bench_ledger_outlived_ns(&fixture->ledger, 0), 0);
+    bench_ledger_disconnect(&fixture->ledger, 5000);
+    assert_in_range(bench_ledger_outlived_ns(&fixture->ledger, 1), 3800, 4000);
+    assert_in_range(bench_ledger_outlived_ns(&fixture->ledger, 3), 1800, 2000);
+    assert_int_equal(bench_ledger_outlived_ns(&fixture->ledger, 4), 0);
     assert_int_equal(take(fixture, 0), BENCH_AGAIN_OLD);
     assert_int_equal(take(fixture, 1), BENCH_AGAIN_OLD);
     assert_int_equal(take(fixture, 2), BENCH_AGAIN);
@@ -91,7 +95,7 @@ static void time_without_a_connection_makes_nothing_old(void **state)
 {
     struct fixture *fixture = *state;
     live(fixture, 3000);
-    bench_ledger_disconnect(&fixture->ledger);
+    bench_ledger_disconnect(&fixture->ledger, 3000);
     bench_ledger_age(&fixture->ledger, 1000000, AGE_NS);
     assert_int_equal(take(fixture, 0), BENCH_AGAIN);
     bench_ledger_age(&fixture->ledger, 1000000 + AGE_NS, AGE_NS);
