@@ -10,8 +10,8 @@
 #ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_EMBEDDED_HANDLE_INTERNAL_H
 #define PENSTOCK_BROKER_CLIENT_EMBEDDED_EMBEDDED_HANDLE_INTERNAL_H
 
-#include "../memory_log_internal.h"
-#include "../memory_window_internal.h"
+#include "memory_log_internal.h"
+#include "memory_window_internal.h"
 #include "broker_client/broker_driver.h"
 #include "core/heap.h"
 #include "core/helper_thread.h"

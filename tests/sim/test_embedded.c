@@ -2,7 +2,7 @@
  * The embedded broker on the simulated disk: what was acknowledged is there after a stop, a crash
  * and a loss of power, with other shards too, and whatever the disk refuses meanwhile.
  */
-#include "sim/embedded_fixture.h"
+#include "sim/embedded_workload.h"
 
 enum { SEEDS = 40, STEPS = 150, MS = 1000000 };
 
