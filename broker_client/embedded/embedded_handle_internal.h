@@ -10,8 +10,6 @@
 #ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_EMBEDDED_HANDLE_INTERNAL_H
 #define PENSTOCK_BROKER_CLIENT_EMBEDDED_EMBEDDED_HANDLE_INTERNAL_H
 
-#include "memory_log_internal.h"
-#include "memory_window_internal.h"
 #include "broker_client/broker_driver.h"
 #include "core/heap.h"
 #include "core/helper_thread.h"
@@ -19,6 +17,8 @@
 #include "journal_internal.h"
 #include "log_reader_internal.h"
 #include "log_store_internal.h"
+#include "memory_log_internal.h"
+#include "memory_window_internal.h"
 
 struct embedded_store {
     struct log_store log;
