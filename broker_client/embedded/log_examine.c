@@ -463,8 +463,7 @@ static int examine_file(struct recovery *recovery, struct recovery_segment *foun
     const struct log_numbers *numbers = recovery->store->numbers;
     struct examination examination = {.recovery = recovery, .found = found, .index = index};
     examination.is_last_run = recovery_run(found->number) == numbers->run;
-    examination.is_lenient =
-        examination.is_last_run && !numbers->is_clean && numbers->commit != EMBEDDED_COMMIT_SYNCED;
+    examination.is_lenient = examination.is_last_run && is_lenient_run(numbers);
     struct heap *heap = recovery->store->heap;
     int result = log_scan_init(&examination.scan, heap, found->segment->fd, found->number,
                                found->file_bytes);

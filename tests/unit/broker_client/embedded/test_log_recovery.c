@@ -24,8 +24,8 @@ enum {
     RUN_MAX = 4096,
     SEQUENCES_MAX = JUMPS_MAX * RUN_MAX,
     SHARDS_MAX = 4,
-    SEEDS = 30,
-    LIVES = 6
+    SEEDS = 24,
+    LIVES = 7
 };
 
 /* What the model knows of a sequence. */

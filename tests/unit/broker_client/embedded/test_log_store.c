@@ -337,6 +337,32 @@ static void a_torn_tail_is_cut_and_named(void **state)
     close_store(fixture, true);
 }
 
+/* A failed sync leaves bytes that are read and are not on the disk, and no later sync writes them.
+ */
+static void what_a_failed_sync_left_is_written_before_it_counts(void **state)
+{
+    struct fixture *fixture = *state;
+    open_again(fixture);
+    write_batch(fixture, 3, 1000);
+    struct log_writer_record record = {
+        .partition = 3, .sequence = 1 + BATCH, .payload_bytes = 40000, .value = 7};
+    sim_disk_fail(fixture->world, SIM_DISK_SYNC, SIM_DISK_JOURNAL, 1);
+    assert_int_equal(log_writer_try(&fixture->writer, &record, 1), -EIO);
+    close_store(fixture, false); /* the process ends, the kernel goes on */
+    open_again(fixture);
+    assert_int_equal(fixture->store.recovery.records, BATCH + 1);
+    sim_disk_crash(fixture->world, SIM_DISK_CRASH_POWER);
+    close_store(fixture, false);
+    sim_disk_restart(fixture->world);
+    open_again(fixture);
+    assert_int_equal(fixture->store.recovery.records, BATCH + 1);
+    remove_index(fixture->store.first->number);
+    close_store(fixture, true);
+    open_again(fixture); /* read whole */
+    assert_int_equal(fixture->store.recovery.records, BATCH + 1);
+    close_store(fixture, true);
+}
+
 static void damage_before_the_tail_is_refused_and_repaired(void **state)
 {
     struct fixture *fixture = *state;
@@ -671,6 +697,7 @@ int main(void)
         TEST(after_unsynced_commits_numbers_jump_and_never_fall_back),
         TEST(a_clean_end_is_believed_and_checked),
         TEST(a_torn_tail_is_cut_and_named),
+        TEST(what_a_failed_sync_left_is_written_before_it_counts),
         TEST(damage_before_the_tail_is_refused_and_repaired),
         TEST(a_torn_first_write_leaves_nothing),
         TEST(a_damaged_header_with_batches_is_refused),
