@@ -296,7 +296,7 @@ static void join_appends(struct embedded_handle *handle, struct embedded_partiti
         broker_queue_push(&partition->joined, broker_queue_pop(&partition->appends));
     }
     if (handle->segment_bytes > handle->tail_bytes_max / 2)
-        journal_close_segment(handle->journal, UINT64_MAX);
+        journal_close_segment(handle->journal);
 }
 
 /* The sequence of its last record; what its other results name comes before, or is of an append

@@ -190,7 +190,7 @@ static void retain_extents(struct embedded_handle *handle)
     if (ps_likely(retain_from == handle->retain_seen && !handle->is_hold_new))
         return;
     handle->retain_seen = retain_from;
-    journal_close_segment(handle->journal, retain_from);
+    journal_leave_below(handle->journal, retain_from);
     handle->is_hold_new = false;
     for (uint32_t i = 0; i < handle->partition_count; i++) {
         struct embedded_partition *partition = &handle->partitions[i];

@@ -89,9 +89,13 @@ bool journal_send(struct journal *journal, uint64_t now_ns);
 /* Earliest time at which a turn is wanted although nothing happens; UINT64_MAX: never. */
 uint64_t journal_deadline_ns(const struct journal *journal);
 
-/* The current segment is left early, if its number is below that and something was written to it.
+/* The current segment is left early, if something was written to it. */
+void journal_close_segment(struct journal *journal);
+
+/* The same if its number is below that one, which retention has reached; nor will a segment with
+ * such a number be begun, however long ago it was prepared: what is written to it would go at once.
  */
-void journal_close_segment(struct journal *journal, uint64_t below);
+void journal_leave_below(struct journal *journal, uint64_t number);
 
 /* Everything that was added is committed. */
 bool journal_is_idle(const struct journal *journal);

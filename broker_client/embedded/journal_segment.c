@@ -122,12 +122,22 @@ void journal_segment_abandon(struct journal *journal)
     journal->events.on_left(journal->events.context);
 }
 
-void journal_close_segment(struct journal *journal, uint64_t below)
+void journal_close_segment(struct journal *journal)
 {
     struct journal_writer *writer = journal->current;
     bool is_used = writer->batches > 0 || journal->gathering->writer == writer;
-    if (writer->segment != NULL && writer->segment->number < below && is_used)
+    if (writer->segment != NULL && is_used)
         writer->is_closing = true;
+}
+
+void journal_leave_below(struct journal *journal, uint64_t number)
+{
+    if (journal->current->segment != NULL && journal->current->segment->number < number)
+        journal_close_segment(journal);
+    if (journal->spare == NULL || journal->spare->number >= number)
+        return;
+    drop(journal, journal->spare);
+    journal->spare = NULL;
 }
 
 static void finish_prepare(struct journal *journal)

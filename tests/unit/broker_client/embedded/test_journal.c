@@ -37,6 +37,7 @@ struct fixture {
     uint32_t unhealthy;
     uint32_t healthy;
     uint64_t indexed_next[PARTITIONS];
+    uint64_t indexed_number; /* of the last one */
 };
 
 static void on_committed(void *context, struct record *const *records, uint32_t count)
@@ -75,6 +76,7 @@ static void on_indexed(void *context, struct log_segment *segment)
         assert_int_equal(index->partitions[i].first, f->indexed_next[i]);
         f->indexed_next[i] = index->partitions[i].next;
     }
+    f->indexed_number = segment->number;
     f->indexed++;
     log_segment_release(&f->store, segment);
 }
@@ -269,10 +271,10 @@ static void a_segment_is_left_when_full_or_asked_and_then_indexed(void **state)
         assert_true(f->indexed >= 4);
         assert_int_equal(f->indexed, f->left);
         uint32_t indexed = f->indexed;
-        journal_close_segment(f->journal, 0); /* not that one */
+        journal_leave_below(f->journal, f->indexed_number + 1); /* not that one */
         settle(f);
         assert_int_equal(f->left, indexed);
-        journal_close_segment(f->journal, UINT64_MAX);
+        journal_close_segment(f->journal);
         pass(f, MS);
         settle(f);
         assert_int_equal(f->indexed, indexed + 1);
@@ -280,6 +282,32 @@ static void a_segment_is_left_when_full_or_asked_and_then_indexed(void **state)
             assert_int_equal(f->indexed_next[i], f->next[i]);
         end(f);
     }
+}
+
+/* A shard that was idle for long has a segment from before what retention has reached. */
+static void nothing_is_written_below_what_retention_has_reached(void **state)
+{
+    (void)state;
+    struct fixture *f = begin(EMBEDDED_COMMIT_SYNCED);
+    turn(f);
+    turn(f);
+    assert_int_equal(add(f, 0, 10), 0);
+    settle(f);
+    uint64_t reached = atomic_load(&f->store.segment_next);
+    atomic_fetch_add(&f->store.segment_next, 10); /* others went on */
+    journal_leave_below(f->journal, reached + 5);
+    pass(f, MS);
+    settle(f);
+    assert_int_equal(f->indexed, 1);
+    assert_true(f->indexed_number < reached);
+    assert_int_equal(add(f, 0, 10), 0);
+    settle(f);
+    journal_close_segment(f->journal);
+    pass(f, MS);
+    settle(f);
+    assert_int_equal(f->indexed, 2);
+    assert_true(f->indexed_number >= reached + 10);
+    end(f);
 }
 
 static void a_refused_batch_stands_whole_in_the_next_segment(void **state)
@@ -305,7 +333,7 @@ static void a_refused_batch_stands_whole_in_the_next_segment(void **state)
             assert_int_equal(f->committed[1], 1);
             assert_int_equal(f->indexed, 1); /* the segment that failed, with its first record */
             assert_int_equal(f->indexed_next[0], 2);
-            journal_close_segment(f->journal, UINT64_MAX);
+            journal_close_segment(f->journal);
             pass(f, MS);
             settle(f);
             assert_int_equal(f->indexed_next[0], 3);
@@ -371,6 +399,7 @@ int main(void)
         cmocka_unit_test(a_record_is_committed_when_its_mode_says_so),
         cmocka_unit_test(records_wait_while_two_batches_are_full),
         cmocka_unit_test(a_segment_is_left_when_full_or_asked_and_then_indexed),
+        cmocka_unit_test(nothing_is_written_below_what_retention_has_reached),
         cmocka_unit_test(a_refused_batch_stands_whole_in_the_next_segment),
         cmocka_unit_test(pauses_grow_to_5_seconds_while_the_disk_fails),
         cmocka_unit_test(a_large_record_gets_a_segment_that_fits),
