@@ -38,6 +38,8 @@ enum {
 struct embedded_partition {
     struct memory_log log; /* the tail; `next` - 1 is the partition's committed tail */
     struct memory_window window;
+    struct segment_index_id *recovered; /* ids from before this run, ascending by id */
+    uint32_t recovered_count;
     uint64_t next;      /* of the next record that joins */
     uint64_t reserved;  /* the first sequence that may not be used yet */
     uint64_t jump_from; /* never given to a record, up to */
@@ -155,7 +157,7 @@ void embedded_partition_init(struct embedded_handle *handle, struct embedded_par
 /* Gives its extents back to the store; what waits is given up. */
 void embedded_partition_deinit(struct embedded_handle *handle,
                                struct embedded_partition *partition);
-/* The first turn: ids that recovery found get their age. */
+/* The first turn: takes the ids that recovery found. */
 void embedded_partition_start(struct embedded_handle *handle, struct embedded_partition *partition);
 
 /* 0 or -EAGAIN; takes references of its own on the records. */

@@ -8,6 +8,8 @@
  *
  * Thread: the handle's shard.
  */
+#include <stdlib.h>
+
 #include "core/base.h"
 #include "core/heap.h"
 #include "embedded_handle_internal.h"
@@ -44,21 +46,38 @@ void embedded_partition_init(struct embedded_handle *handle, struct embedded_par
     atomic_store_explicit(partition->tail, state->next - 1, memory_order_release);
 }
 
+static int compare_ids(const void *left, const void *right)
+{
+    const struct record_id *a = &((const struct segment_index_id *)left)->id;
+    const struct record_id *b = &((const struct segment_index_id *)right)->id;
+    if (a->high != b->high)
+        return a->high < b->high ? -1 : 1;
+    return a->low < b->low ? -1 : a->low > b->low;
+}
+
+/* What the log had when the store was opened is known as long as this run lasts: a client that a
+ * crash cut off before its PUBREC may repeat its PUBLISH hours later. */
 void embedded_partition_start(struct embedded_handle *handle, struct embedded_partition *partition)
 {
-    struct log_store *log = &handle->store->log;
-    struct log_partition_state *state = &log->partitions[partition->number];
-    for (uint32_t i = 0; i < state->id_count; i++) {
-        const struct segment_index_id *id = &state->ids[i];
-        uint64_t age_ms = handle->wall_ms - ps_min_u64(id->publish_ms, handle->wall_ms);
-        uint32_t age_s = (uint32_t)ps_min_u64(age_ms / 1000, handle->now_s);
-        if (age_ms > log->config.deduplication_ms || memory_window_reserve(&partition->window) < 0)
-            continue; /* a retry so late, or a start without memory, is the only one harmed */
-        memory_window_add(&partition->window, id->id, id->sequence, handle->now_s - age_s);
-    }
-    heap_free(embedded_heap_of(handle), state->ids);
+    struct log_partition_state *state = &handle->store->log.partitions[partition->number];
+    partition->recovered = state->ids;
+    partition->recovered_count = state->id_count;
+    if (state->id_count > 1)
+        qsort(state->ids, state->id_count, sizeof(state->ids[0]), compare_ids);
     state->ids = NULL;
     state->id_count = 0;
+}
+
+/* The sequence that came with `id` in this run's window or before this run; 0: it is not known. */
+static uint64_t find_id(const struct embedded_partition *partition, struct record_id id)
+{
+    uint64_t sequence = memory_window_find(&partition->window, id);
+    if (sequence != 0 || partition->recovered_count == 0)
+        return sequence;
+    const struct segment_index_id key = {.id = id};
+    const struct segment_index_id *found =
+        bsearch(&key, partition->recovered, partition->recovered_count, sizeof(key), compare_ids);
+    return found == NULL ? 0 : found->sequence;
 }
 
 static void release_records(struct embedded_handle *handle, const struct broker_append *append,
@@ -82,6 +101,7 @@ void embedded_partition_deinit(struct embedded_handle *handle, struct embedded_p
     state->extents = partition->extents;
     state->extent_count = partition->extent_count;
     state->extent_capacity = partition->extent_capacity;
+    heap_free(embedded_heap_of(handle), partition->recovered);
     memory_window_deinit(&partition->window);
     memory_log_deinit(&partition->log);
 }
@@ -206,7 +226,7 @@ static enum join_result join_once(struct embedded_handle *handle,
     struct memory_window *window = &partition->window;
     uint64_t kept_s = handle->store->log.config.deduplication_ms / 1000;
     memory_window_expire(window, handle->now_s - (uint32_t)ps_min_u64(kept_s, handle->now_s));
-    uint64_t first = memory_window_find(window, record->deduplication_id);
+    uint64_t first = find_id(partition, record->deduplication_id);
     if (first != 0) {
         handle->broker.counters.duplicate_records++;
         record_release(embedded_heap_of(handle), record);

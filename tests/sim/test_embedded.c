@@ -195,6 +195,48 @@ static void a_record_larger_than_a_segment_has_one_of_its_own(void **state)
     fixture_end(f);
 }
 
+static void fixture_on_repeated(struct broker_append *append)
+{
+    struct fixture_append *own = ps_container_of(append, struct fixture_append, append);
+    fixture_release(own->fixture, own);
+}
+
+/* One record of a fixed id; the answer is the caller's to look at. */
+static struct broker_result append_one(struct embedded_fixture *f, uint32_t number)
+{
+    struct fixture_append own = {.fixture = f};
+    own.append.on_done = fixture_on_repeated;
+    own.append.partition = 0;
+    own.append.count = 1;
+    own.append.records[0] = fixture_record(f, number);
+    assert_int_equal(broker_append(f->brokers[0], &own.append), 0);
+    for (uint32_t steps = 0; !own.is_free; steps++) {
+        assert_true(steps < FIXTURE_STEPS_MAX);
+        fixture_step(f);
+    }
+    return own.append.results[0];
+}
+
+/* [MQTT-4.3.3-2]: its publisher may come back long after the window. */
+static void an_id_from_before_a_crash_is_known_however_late(void **state)
+{
+    (void)state;
+    struct embedded_fixture *f = fixture_begin(77, EMBEDDED_COMMIT_SYNCED);
+    fixture_start(f, 1);
+    struct broker_result first = append_one(f, 5);
+    assert_int_equal(first.status, BROKER_OK);
+    fixture_crash(f, SIM_DISK_CRASH_POWER);
+    sim_world_advance(f->world, sim_world_now_ns(f->world) + 3600 * 1000000000ULL);
+    fixture_start(f, 2);
+    struct broker_result again = append_one(f, 5);
+    assert_int_equal(again.status, BROKER_DUPLICATE);
+    assert_true(again.sequence == first.sequence);
+    assert_int_equal(append_one(f, 6).status, BROKER_OK);
+    fixture_settle(f);
+    fixture_stop(f, true);
+    fixture_end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +247,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_keeps_failing_loses_nothing_acknowledged),
         cmocka_unit_test(a_full_disk_stops_acknowledgements_and_heals),
         cmocka_unit_test(a_record_larger_than_a_segment_has_one_of_its_own),
+        cmocka_unit_test(an_id_from_before_a_crash_is_known_however_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
