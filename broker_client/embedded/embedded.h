@@ -58,6 +58,7 @@ struct embedded_store_config {
 struct embedded_recovery {
     uint64_t segments;
     uint64_t segments_scanned; /* that had no index */
+    uint64_t indexes_damaged;  /* and were made again: no crash leaves one */
     uint64_t records;
     uint64_t log_bytes;
     uint64_t torn_bytes;     /* cut behind the last whole batch of a segment */

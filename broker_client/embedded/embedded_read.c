@@ -55,7 +55,10 @@ bool embedded_read_begin(struct embedded_handle *handle, struct embedded_partiti
     pull->from = begin; /* the reader adds what goes from here on */
     *out_status = log_reader_pull(handle->reader, pull);
     pull->from = pull_from;
-    handle->reading_count += *out_status == 0;
+    if (*out_status == 0) {
+        handle->reading_count++;
+        handle->has_news = true; /* the reader looks at it in its turn */
+    }
     if (is_channel) {
         partition->is_channel_reading = *out_status == 0;
         if (*out_status < 0)

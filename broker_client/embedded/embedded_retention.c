@@ -238,7 +238,11 @@ static bool evict(struct embedded_handle *handle)
         left -= memory_log_remove(&oldest->log, oldest->covered, ps_min_u32(EVICT_AT_ONCE, left));
     }
     bool was_full = handle->is_full;
-    handle->is_full = handle->account.bytes > handle->tail_bytes_max;
+    /* Blocks and indexes stay: with many partitions they alone may be more than there is room. */
+    handle->is_full = handle->account.bytes > handle->tail_bytes_max && handle->account.records > 0;
+    /* What the tail is full of may all be in the current segment, which nothing more can fill. */
+    if (handle->is_full && !has_more && journal_close_segment(handle->journal))
+        return true;
     return (was_full && !handle->is_full) || (handle->is_full && has_more);
 }
 

@@ -89,8 +89,9 @@ bool journal_send(struct journal *journal, uint64_t now_ns);
 /* Earliest time at which a turn is wanted although nothing happens; UINT64_MAX: never. */
 uint64_t journal_deadline_ns(const struct journal *journal);
 
-/* The current segment is left early, if something was written to it. */
-void journal_close_segment(struct journal *journal);
+/* The current segment is left early, if something was written to it. True: that was not so before;
+ * a turn is wanted. */
+bool journal_close_segment(struct journal *journal);
 
 /* The same if its number is below that one, which retention has reached; nor will a segment with
  * such a number be begun, however long ago it was prepared: what is written to it would go at once.

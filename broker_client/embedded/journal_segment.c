@@ -122,12 +122,14 @@ void journal_segment_abandon(struct journal *journal)
     journal->events.on_left(journal->events.context);
 }
 
-void journal_close_segment(struct journal *journal)
+bool journal_close_segment(struct journal *journal)
 {
     struct journal_writer *writer = journal->current;
     bool is_used = writer->batches > 0 || journal->gathering->writer == writer;
-    if (writer->segment != NULL && is_used)
-        writer->is_closing = true;
+    if (writer->segment == NULL || !is_used || writer->is_closing)
+        return false;
+    writer->is_closing = true;
+    return true;
 }
 
 void journal_leave_below(struct journal *journal, uint64_t number)

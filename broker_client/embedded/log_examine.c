@@ -576,6 +576,7 @@ static int examine_index(struct recovery *recovery, uint32_t position, bool *out
     int result =
         segment_index_load(store->log_directory, store->heap, found->number, &index, &index_fd);
     if (result == -EBADMSG) { /* the segment has it all: it is made again */
+        store->recovery.indexes_damaged++;
         if (store->log != NULL)
             log_write(store->log, LOG_WARNING, "index_damaged", "file=log/%016" PRIx64 ".idx",
                       found->number);
