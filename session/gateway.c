@@ -362,12 +362,18 @@ static int create_shared(struct gateway *gateway, char *error)
     return status;
 }
 
+static int create_broker(void *store, const struct broker_options *options,
+                         struct broker **out_broker)
+{
+    return memory_broker_create(store, options, out_broker);
+}
+
 static void describe_common(struct gateway *gateway)
 {
     gateway->common = (struct gateway_common){
         .budget = &gateway->budget,
         .log = gateway->log,
-        .store = gateway->store,
+        .brokers = {gateway->store, create_broker},
         .helper = gateway->helper,
         .sys = gateway->sys,
         .net_shared = &gateway->net_shared,

@@ -3,7 +3,6 @@
  */
 #include "session/gateway_shard.h"
 
-#include "broker_client/memory.h"
 #include "core/base.h"
 #include "core/helper_thread.h"
 
@@ -42,7 +41,8 @@ static int create_broker(struct gateway_shard *own, uint32_t index)
         .wake = wake_shard,
         .wake_context = own->shard,
     };
-    return memory_broker_create(own->common->store, &options, &own->broker);
+    const struct broker_maker *brokers = &own->common->brokers;
+    return brokers->create(brokers->context, &options, &own->broker);
 }
 
 static int create_hub(struct gateway_shard *own, uint32_t index, uint64_t random_seed)

@@ -11,18 +11,23 @@
 
 #include <stdint.h>
 
+#include "broker_client/broker.h"
 #include "core/heap.h"
 #include "core/shard.h"
 #include "session/authorizer.h"
 #include "session/hub.h"
 
-struct memory_store;
+/* Makes a handle of the gateway's broker, whosever it is; `context` outlives the handles. */
+struct broker_maker {
+    void *context;
+    int (*create)(void *context, const struct broker_options *options, struct broker **out_broker);
+};
 
 /* What all shards of a gateway have in common; outlives them. */
 struct gateway_common {
     struct heap_budget *budget;
     struct log *log;
-    struct memory_store *store;
+    struct broker_maker brokers;
     struct helper *helper; /* NULL: passwords are not checked */
     struct sys_publisher *sys;
     const struct hub_limits *hub_limits;

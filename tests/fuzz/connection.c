@@ -54,6 +54,7 @@ struct gateway_world {
     struct net_shared net_shared;
     struct hub_shared hub_shared;
     struct gateway_common common;
+    struct memory_store *store;
     struct ring *rings[SHARDS_MAX];
     struct shard *peers[SHARDS_MAX];
     struct hub *hubs[SHARDS_MAX];
@@ -90,6 +91,12 @@ static void set_limits(struct gateway_world *gateway, bool is_small)
                                               .reads_max = is_small ? 1 : 8,
                                               .session_expiry_ms = 3600000,
                                               .allow_anonymous = true};
+}
+
+static int create_broker(void *store, const struct broker_options *options,
+                         struct broker **out_broker)
+{
+    return memory_broker_create(store, options, out_broker);
 }
 
 static void set_faults(struct gateway_world *gateway, bool has_faults)
@@ -157,7 +164,8 @@ static struct gateway_world *gateway_create(uint8_t kind)
                                               .mailbox_entries_max = 256,
                                               .mailbox_reserved_max = 128,
                                               .mailbox_bytes_max = 1 << 20};
-    int result = memory_store_create(&store, &gateway->heap, &gateway->common.store);
+    int result = memory_store_create(&store, &gateway->heap, &gateway->store);
+    gateway->common.brokers = (struct broker_maker){gateway->store, create_broker};
     ps_assert(result == 0);
     create_shards(gateway);
     return gateway;
@@ -173,7 +181,7 @@ static void gateway_destroy(struct gateway_world *gateway)
         gateway_shard_destroy(&gateway->shards[i]);
         ring_destroy(gateway->rings[i]);
     }
-    memory_store_destroy(gateway->common.store);
+    memory_store_destroy(gateway->store);
     ps_assert(sim_world_stream_count(gateway->world) == 0);
     sim_world_destroy(gateway->world);
     heap_deinit(&gateway->heap);

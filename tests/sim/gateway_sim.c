@@ -29,6 +29,12 @@ static void make_ring(struct gateway_sim *gateway, uint32_t index)
     ps_assert(status == 0);
 }
 
+static int create_broker(void *store, const struct broker_options *options,
+                         struct broker **out_broker)
+{
+    return memory_broker_create(store, options, out_broker);
+}
+
 static void describe_common(struct gateway_sim *gateway, const struct scenario *scenario)
 {
     gateway->hub_limits = scenario->hub_limits;
@@ -42,7 +48,7 @@ static void describe_common(struct gateway_sim *gateway, const struct scenario *
     };
     gateway->common = (struct gateway_common){
         .budget = &gateway->budget,
-        .store = gateway->store,
+        .brokers = {gateway->store, create_broker},
         .hub_limits = &gateway->hub_limits,
         .net_limits = &gateway->net_limits,
         .net_shared = &gateway->net_shared,
