@@ -224,6 +224,23 @@ static void report_cut(struct examination *examination, uint64_t end, bool is_da
                   found->data_end, bytes);
 }
 
+/* Every partition goes on in a later segment of the run exactly where this one ends: a sync that
+ * failed took all the batches that were not synced there, be they whole here or not. */
+static bool is_taken_over(const struct examination *examination)
+{
+    const struct recovery *recovery = examination->recovery;
+    if (recovery->store->numbers->commit == EMBEDDED_COMMIT_SYNCED)
+        return false; /* there it is one batch */
+    for (uint32_t index = 0; index < examination->header.partition_count; index++) {
+        const struct recovery_partition *partition =
+            &recovery->partitions[examination->partitions[index].partition];
+        if (partition->limit == UINT64_MAX || examination->slots[index].next != partition->limit ||
+            recovery_run(partition->limit_number) != recovery_run(examination->found->number))
+            return false;
+    }
+    return true;
+}
+
 /* What follows data_end is a torn tail, or it is damage. From `behind` on a batch speaks against
  * it: data_end, or the end of the batch there that stands again elsewhere. */
 static int judge_tail(struct examination *examination, int read_result, uint64_t behind)
@@ -244,6 +261,8 @@ static int judge_tail(struct examination *examination, int read_result, uint64_t
         what = examination->has_within && examination->has_beyond
                    ? "a batch overlaps the next segment in part"
                    : "records that are not in order, or not of this segment";
+    else if (is_taken_over(examination))
+        what = NULL;
     else if (is_followed > 0 && !examination->is_lenient)
         what = behind > found->data_end ? "more than one batch overlaps the next segment"
                                         : "a damaged batch with valid ones behind it";
