@@ -49,7 +49,8 @@ static void add_edge(struct graph *graph, uint32_t from, uint32_t to)
 static bool takes_part(const struct graph *graph, const struct model_message *message)
 {
     return message->qos == graph->qos && !message->is_will && !message->is_empty &&
-           message->sends != 0 && (message->qos != 1 || message->sends == 1);
+           message->sends != 0 && (message->qos != 1 || message->sends == 1) &&
+           (!message->may_be_lost || message->sends == 1);
 }
 
 static void find_nodes(struct graph *graph)

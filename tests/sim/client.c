@@ -285,8 +285,14 @@ static void settle_will(struct client *client, bool is_clean_end)
 
 /* The gateway is killed. A DISCONNECT that is under way may have come too late; what the client saw
  * of an end comes after this. */
-void client_on_crash(struct client *client)
+void client_on_crash(struct client *client, bool is_lossy)
 {
+    /* The store may have lost what it learned last of the session. */
+    if (is_lossy) {
+        client->must_be_clean |= client->stored == STORED_NONE && !client->is_anonymous;
+        client->stored = STORED_UNKNOWN;
+        client_forget_deliveries(client, false);
+    }
     if (client->state == CLIENT_LEAVING)
         client->will = CLIENT_NONE;
 }

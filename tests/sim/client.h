@@ -163,7 +163,7 @@ bool client_step(struct client *client);
 uint64_t client_deadline_ns(const struct client *client);
 
 /* The gateway is killed now. */
-void client_on_crash(struct client *client);
+void client_on_crash(struct client *client, bool is_lossy);
 
 /* No more news: it sets everything right that is open, connecting again if it has a session. */
 void client_settle(struct client *client);

@@ -81,7 +81,8 @@ static void on_connack(struct client *client, const struct mqtt_connack *connack
         return;
     }
     bool was_there = client->stored == STORED_DURABLE;
-    if (can_tell && client->stored != STORED_UNKNOWN && is_present != was_there)
+    if (can_tell && client->stored != STORED_UNKNOWN && is_present != was_there &&
+        !model_has_lost(client->model))
         fail(client, is_present ? "session present, but there was none" : "the session is gone",
              client->stored);
     client->stored = STORED_DURABLE;

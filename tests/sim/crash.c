@@ -80,17 +80,57 @@ static bool is_met(struct crash_plan *plan, const struct gateway_sim *gateway)
         return is_writing(gateway);
     case CRASH_IN_APPENDS:
         return is_appending(gateway);
-    case CRASH_MOMENTS:
+    case CRASH_IN_DISK_CALL:
+    case CRASH_IN_KEY_COMMIT:
+    case CRASH_MOMENTS_ON_DISK:
         break;
     }
     return true;
 }
 
-bool crash_plan_step(struct crash_plan *plan, const struct gateway_sim *gateway)
+static bool is_due(const struct crash_plan *plan, const struct gateway_sim *gateway)
 {
-    if (plan->done == plan->scenario->crash_count ||
-        sim_world_now_ns(gateway->world) < plan->due_ns[plan->done])
+    return plan->done != plan->scenario->crash_count &&
+           sim_world_now_ns(gateway->world) >= plan->due_ns[plan->done];
+}
+
+/* What the next end is. Runs in memory draw nothing here. */
+static void draw_end(struct crash_plan *plan)
+{
+    const struct scenario_disk *disk = &plan->scenario->disk;
+    plan->is_stop = disk->is_used && random_chance(&plan->random, disk->stop_chance, 100);
+    plan->kind = SIM_DISK_CRASH_PROCESS;
+    if (disk->is_used && random_chance(&plan->random, disk->power_chance, 100))
+        plan->kind = SIM_DISK_CRASH_POWER;
+}
+
+static bool dies_by_itself(const struct crash_plan *plan)
+{
+    enum crash_moment moment = plan->scenario->crash_moment;
+    return !plan->is_stop && (moment == CRASH_IN_DISK_CALL || moment == CRASH_IN_KEY_COMMIT);
+}
+
+static bool step_armed(struct crash_plan *plan, struct gateway_sim *gateway)
+{
+    if (!plan->is_armed)
+        store_sim_die_soon(&gateway->store, plan->kind,
+                           plan->scenario->crash_moment == CRASH_IN_KEY_COMMIT);
+    plan->is_armed = true;
+    if (!store_sim_is_dead(&gateway->store))
         return false;
+    plan->is_armed = false;
+    plan->done++;
+    return true;
+}
+
+bool crash_plan_step(struct crash_plan *plan, struct gateway_sim *gateway)
+{
+    if (!is_due(plan, gateway))
+        return false;
+    if (!plan->has_met && !plan->is_armed)
+        draw_end(plan);
+    if (dies_by_itself(plan))
+        return step_armed(plan, gateway);
     if (!plan->has_met) {
         plan->has_met = is_met(plan, gateway);
         bool is_soon = random_chance(&plan->random, 1, 2);
@@ -104,9 +144,11 @@ bool crash_plan_step(struct crash_plan *plan, const struct gateway_sim *gateway)
     return true;
 }
 
-uint32_t crash_plan_shards(struct crash_plan *plan, const struct gateway_sim *gateway)
+struct gateway_sim_end crash_plan_end(struct crash_plan *plan, const struct gateway_sim *gateway)
 {
-    if (!plan->scenario->crash_changes_shards)
-        return gateway->shard_count;
-    return (uint32_t)random_between(&plan->random, 1, 4);
+    struct gateway_sim_end end = {
+        .shard_count = gateway->shard_count, .is_clean = plan->is_stop, .kind = plan->kind};
+    if (plan->scenario->crash_changes_shards)
+        end.shard_count = (uint32_t)random_between(&plan->random, 1, 4);
+    return end;
 }

@@ -23,15 +23,18 @@ struct crash_plan {
     uint64_t seen; /* what the moment counts, when it was last looked at */
     bool has_met;  /* the moment was met; the gateway lives on for... */
     uint32_t rounds_left;
+    bool is_armed; /* it dies by itself */
+    bool is_stop;
+    enum sim_disk_crash_kind kind;
 };
 
 /* Crashes within the busy part, which begins at start_ns. */
 void crash_plan_init(struct crash_plan *plan, const struct scenario *scenario, uint64_t start_ns);
 
-/* Called before each round. True: the gateway is to be killed now. */
-bool crash_plan_step(struct crash_plan *plan, const struct gateway_sim *gateway);
+/* Called before each round. True: the gateway is to end now. */
+bool crash_plan_step(struct crash_plan *plan, struct gateway_sim *gateway);
 
-/* With how many shards it begins again. */
-uint32_t crash_plan_shards(struct crash_plan *plan, const struct gateway_sim *gateway);
+/* How it ends, and with how many shards it begins again. */
+struct gateway_sim_end crash_plan_end(struct crash_plan *plan, const struct gateway_sim *gateway);
 
 #endif

@@ -172,12 +172,12 @@ static uint32_t class_of_name(const char *text)
 {
     if (has_suffix(text, ".seg"))
         return SIM_DISK_JOURNAL;
-    if (has_suffix(text, ".idx"))
-        return SIM_DISK_INDEX;
     if (strncmp(text, "manifest", strlen("manifest")) == 0)
         return SIM_DISK_MANIFEST;
     if (strncmp(text, "numbers", strlen("numbers")) == 0)
         return SIM_DISK_NUMBERS;
+    if (has_suffix(text, ".idx") || has_suffix(text, ".new"))
+        return SIM_DISK_INDEX;
     return SIM_DISK_OTHER;
 }
 
@@ -218,10 +218,20 @@ struct sim_descriptor *sim_disk_descriptor(struct sim_disk *disk, int fd)
     return descriptor;
 }
 
+static void crash(struct sim_disk *disk, enum sim_disk_crash_kind kind);
+
+/* Called by every call of core/disk.h. */
+static void count_call(struct sim_disk *disk)
+{
+    if (disk->calls_to_crash != 0 && --disk->calls_to_crash == 0)
+        crash(disk, disk->crash_to_come);
+}
+
 /* The file of a descriptor; NULL: the machine is down, or was since it was opened. */
 static struct sim_file *file_of(struct sim_disk *disk, int fd, bool is_write)
 {
     struct sim_descriptor *descriptor = sim_disk_descriptor(disk, fd);
+    count_call(disk);
     if (disk->is_down || descriptor->kind == SIM_DESCRIPTOR_DEAD)
         return NULL;
     ps_assert(descriptor->kind == SIM_DESCRIPTOR_FILE);
@@ -232,6 +242,7 @@ static struct sim_file *file_of(struct sim_disk *disk, int fd, bool is_write)
 static struct sim_directory *directory_of(struct sim_disk *disk, int fd)
 {
     struct sim_descriptor *descriptor = sim_disk_descriptor(disk, fd);
+    count_call(disk);
     if (disk->is_down || descriptor->kind == SIM_DESCRIPTOR_DEAD)
         return NULL;
     ps_assert(descriptor->kind == SIM_DESCRIPTOR_DIRECTORY);
@@ -508,6 +519,7 @@ int disk_truncate(int fd, uint64_t bytes)
 int disk_open_directory(const char *path, int *out_directory)
 {
     struct sim_disk *disk = current_disk();
+    count_call(disk);
     if (disk->is_down)
         return -EIO;
     struct sim_directory **link = &disk->directories;
@@ -632,12 +644,12 @@ static void lose_names(struct sim_disk *disk, struct sim_directory *directory, u
     copy_names(&directory->names, &directory->durable);
 }
 
-void sim_disk_crash(struct sim_world *world, enum sim_disk_crash_kind kind)
+static void crash(struct sim_disk *disk, enum sim_disk_crash_kind kind)
 {
     /* Now and then nothing or everything is lost, or nearly so: each is a state of its own. */
     static const uint32_t chances[] = {0, ALWAYS / 16, ALWAYS / 2, ALWAYS - ALWAYS / 16, ALWAYS};
-    struct sim_disk *disk = sim_world_disk(world);
     ps_assert(!disk->is_down);
+    disk->calls_to_crash = 0;
     disk->counters.crashes++;
     sim_disk_tear_jobs(disk);
     disk->is_down = true;
@@ -664,6 +676,23 @@ void sim_disk_crash(struct sim_world *world, enum sim_disk_crash_kind kind)
             lose_names(disk, at, keep_names);
     }
     sim_disk_collect(disk);
+}
+
+void sim_disk_crash(struct sim_world *world, enum sim_disk_crash_kind kind)
+{
+    crash(sim_world_disk(world), kind);
+}
+
+void sim_disk_crash_after(struct sim_world *world, enum sim_disk_crash_kind kind, uint64_t nth)
+{
+    struct sim_disk *disk = sim_world_disk(world);
+    disk->crash_to_come = kind;
+    disk->calls_to_crash = nth;
+}
+
+bool sim_disk_is_down(const struct sim_world *world)
+{
+    return sim_world_disk(world)->is_down;
 }
 
 void sim_disk_restart(struct sim_world *world)

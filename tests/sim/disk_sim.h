@@ -33,7 +33,7 @@ enum {
 /* What a file is, by its name; one bit each. */
 enum sim_disk_class {
     SIM_DISK_JOURNAL = 1,  /* *.seg */
-    SIM_DISK_INDEX = 2,    /* *.idx */
+    SIM_DISK_INDEX = 2,    /* *.idx, and *.new that is none of the next two */
     SIM_DISK_MANIFEST = 4, /* manifest* */
     SIM_DISK_NUMBERS = 8,  /* numbers* */
     SIM_DISK_OTHER = 16,   /* any other file, and one that was removed */
@@ -98,6 +98,13 @@ bool sim_disk_flip_bit(struct sim_world *world, const char *name, uint64_t offse
 /* See above. Requests under way are torn: of each write any first part may be written. */
 void sim_disk_crash(struct sim_world *world, enum sim_disk_crash_kind kind);
 void sim_disk_restart(struct sim_world *world);
+
+/* The crash comes by itself with the nth call of core/disk.h that opens, reads, changes or syncs
+ * something (1: the next), which is told -EIO already. A later call replaces it, 0 takes it back,
+ * sim_disk_crash as well. */
+void sim_disk_crash_after(struct sim_world *world, enum sim_disk_crash_kind kind, uint64_t nth);
+/* It has crashed and was not restarted. */
+bool sim_disk_is_down(const struct sim_world *world);
 
 /* Descriptors that are open; for leak checks. */
 uint32_t sim_disk_open_count(const struct sim_world *world);

@@ -117,6 +117,8 @@ struct sim_disk {
     struct sim_disk_counters counters;
     uint64_t capacity;
     bool is_down;
+    uint64_t calls_to_crash; /* 0: none is to come by itself */
+    enum sim_disk_crash_kind crash_to_come;
     struct sim_file *files;
     struct sim_directory *directories;
     struct sim_descriptor descriptors[SIM_DISK_DESCRIPTORS_MAX];

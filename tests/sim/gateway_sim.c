@@ -29,12 +29,6 @@ static void make_ring(struct gateway_sim *gateway, uint32_t index)
     ps_assert(status == 0);
 }
 
-static int create_broker(void *store, const struct broker_options *options,
-                         struct broker **out_broker)
-{
-    return memory_broker_create(store, options, out_broker);
-}
-
 static void describe_common(struct gateway_sim *gateway, const struct scenario *scenario)
 {
     gateway->hub_limits = scenario->hub_limits;
@@ -48,7 +42,7 @@ static void describe_common(struct gateway_sim *gateway, const struct scenario *
     };
     gateway->common = (struct gateway_common){
         .budget = &gateway->budget,
-        .brokers = {gateway->store, create_broker},
+        .brokers = {&gateway->store, store_sim_create_broker},
         .hub_limits = &gateway->hub_limits,
         .net_limits = &gateway->net_limits,
         .net_shared = &gateway->net_shared,
@@ -87,48 +81,88 @@ void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
 {
     gateway->world = world;
     gateway->shard_count = scenario->shard_count;
-    heap_init(&gateway->store_heap, &gateway->budget);
-    struct memory_store_config store = scenario->store;
-    store.shard_count = (uint16_t)scenario->shard_count;
-    store.hash_seed = scenario->seed;
-    int status = memory_store_create(&store, &gateway->store_heap, &gateway->store);
-    ps_assert(status == 0);
+    store_sim_init(&gateway->store, world, scenario, &gateway->budget);
+    bool is_open = store_sim_open(&gateway->store, scenario->shard_count);
+    ps_assert(is_open);
     gateway->slow_brokers.world = world;
     gateway->slow_brokers.delay_max_ns = scenario->broker_delay_us_max * 1000ULL;
     random_init(&gateway->slow_brokers.random, scenario->seed ^ 0xd15c);
     socklen_t bytes = 0;
-    status = address_parse("127.0.0.1:1883", &gateway->address, &bytes);
+    int status = address_parse("127.0.0.1:1883", &gateway->address, &bytes);
     ps_assert(status == 0);
     begin(gateway, scenario);
 }
 
 static void end(struct gateway_sim *gateway)
 {
-    for (uint32_t i = 0; i < gateway->shard_count; i++)
-        gateway_shard_end_hub(&gateway->shards[i]);
     slow_brokers_end(&gateway->slow_brokers);
     for (uint32_t i = 0; i < gateway->shard_count; i++)
         gateway_shard_end_broker(&gateway->shards[i]);
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        gateway_shard_end_hub(&gateway->shards[i]);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
         gateway_shard_destroy(&gateway->shards[i]);
         ring_destroy(gateway->rings[i]);
     }
 }
 
-void gateway_sim_crash(struct gateway_sim *gateway, const struct scenario *scenario,
-                       uint32_t shard_count)
+bool gateway_sim_begin_again(struct gateway_sim *gateway, const struct scenario *scenario,
+                             const struct gateway_sim_end *how)
 {
     struct hub_counters counters;
     gateway_sim_counters(gateway, &counters);
     gateway->lost_before += counters.dropped[HUB_DROP_RETENTION];
     gateway->retained_failures_before = gateway_sim_retained_failures(gateway);
     gateway->runs++;
+    if (!how->is_clean)
+        store_sim_die(&gateway->store, how->kind);
     end(gateway);
-    ps_assert(shard_count <= GATEWAY_SIM_SHARDS_MAX);
-    gateway->shard_count = shard_count;
-    int status = memory_store_set_shards(gateway->store, (uint16_t)shard_count);
-    ps_assert(status == 0);
+    gateway->is_stopping = false;
+    gateway->shard_count = 0;
+    ps_assert(how->shard_count <= GATEWAY_SIM_SHARDS_MAX);
+    if (how->is_clean)
+        store_sim_close(&gateway->store, true);
+    else
+        store_sim_restart(&gateway->store);
+    bool is_open = how->is_clean ? store_sim_open(&gateway->store, how->shard_count)
+                                 : store_sim_open_again(&gateway->store, how->shard_count);
+    if (!is_open)
+        return false;
+    gateway->shard_count = how->shard_count;
     begin(gateway, scenario);
+    return true;
+}
+
+void gateway_sim_crash(struct gateway_sim *gateway, const struct scenario *scenario,
+                       uint32_t shard_count)
+{
+    const struct gateway_sim_end how = {.shard_count = shard_count};
+    bool is_open = gateway_sim_begin_again(gateway, scenario, &how);
+    ps_assert(is_open);
+}
+
+void gateway_sim_begin_stop(struct gateway_sim *gateway)
+{
+    gateway->is_stopping = true;
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        net_shutdown(gateway->hubs[i]->net);
+    }
+}
+
+bool gateway_sim_is_drained(const struct gateway_sim *gateway)
+{
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        const struct hub *hub = gateway->hubs[i];
+        if (net_counters(hub->net)->connections != 0 || hub->sessions.count != 0 ||
+            !hub_is_idle(hub) || !store_sim_is_idle(&gateway->store, gateway->shards[i].broker))
+            return false;
+    }
+    return true;
+}
+
+bool gateway_sim_turn_store(struct gateway_sim *gateway)
+{
+    return store_sim_turn(&gateway->store);
 }
 
 static bool has_mail(const struct shard *shard)
@@ -164,6 +198,7 @@ bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
     const struct hub_counters *counters = &gateway->hubs[index]->counters;
     const struct hub_counters before = *counters;
     shard_turn(shard, true);
+    store_sim_wake(&gateway->store);
     gateway->lost_to_shards +=
         (counters->dropped[HUB_DROP_RETENTION_SHARD] - before.dropped[HUB_DROP_RETENTION_SHARD]) *
         ps_max_u64(counters->sessions, before.sessions);
@@ -172,7 +207,7 @@ bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
 
 uint64_t gateway_sim_deadline_ns(const struct gateway_sim *gateway)
 {
-    uint64_t deadline_ns = UINT64_MAX;
+    uint64_t deadline_ns = store_sim_due_ns(&gateway->store);
     uint64_t now_ns = sim_world_now_ns(gateway->world);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
         uint64_t own_ns = ps_min_u64(shard_deadline(gateway->peers[i]),
@@ -237,6 +272,10 @@ void gateway_sim_print_session(const struct gateway_sim *gateway, const char *cl
 {
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
         const struct hub *hub = gateway->hubs[i];
+        fprintf(stderr,
+                "  shard %u: outbox %d stores %u fan-out %d owner idle %d reads %u waiters %u\n", i,
+                hub->outbox_first != NULL, hub->store_count, hub->fan_out != NULL,
+                owner_is_idle(hub->owner), hub->read_count, hub->read_waiters);
         const struct session *session = session_find(hub, client_id, (uint32_t)strlen(client_id));
         if (session == NULL)
             continue;
@@ -263,7 +302,7 @@ void gateway_sim_print_session(const struct gateway_sim *gateway, const char *cl
 int64_t gateway_sim_stop(struct gateway_sim *gateway)
 {
     end(gateway);
-    memory_store_destroy(gateway->store);
-    heap_deinit(&gateway->store_heap);
+    store_sim_close(&gateway->store, false);
+    store_sim_deinit(&gateway->store);
     return heap_budget_bytes_used(&gateway->budget);
 }

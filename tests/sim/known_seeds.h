@@ -39,4 +39,12 @@ static const struct known_seed known_crash_seeds[] = {
     {7000035, "a subscription lowered to QoS 0 that a crash undoes repeats what came meanwhile"},
 };
 
+/* The same for sim.durable. */
+static const struct known_seed known_durable_seeds[] = {
+    {93, "a pull that is read from the disk waits for no tick"},
+    {130, "a tail that one segment fills goes on when that is left"},
+    {149, "the same with three shards"},
+    {162, "batches that a failed sync moved to the next segment are several in mode written"},
+};
+
 #endif

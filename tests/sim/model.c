@@ -173,6 +173,7 @@ void model_acked(struct model *model, uint32_t message)
 {
     model->clock++;
     model->messages[message].acked_at = model->clock;
+    model->messages[message].acked_ns = model->now_ns;
 }
 
 static unsigned char payload_byte(uint32_t message, uint32_t position)
@@ -208,8 +209,26 @@ uint32_t model_identify(const struct model *model, const unsigned char *payload,
     return message;
 }
 
+/* What a crash may take that is permitted to. */
+static void lose_recent(struct model *model)
+{
+    for (uint32_t i = 0; i < model->message_count; i++) {
+        struct model_message *message = &model->messages[i];
+        message->may_be_lost |=
+            message->acked_at == 0 || message->acked_ns + model->loss_window_ns >= model->now_ns;
+    }
+    for (uint32_t i = 0; i < model->life_count; i++) {
+        struct model_life *life = &model->lives[i];
+        for (uint32_t k = 0; k < life->entry_count; k++)
+            life->entries[k].may_be_lost |=
+                life->entries[k].last_suback_ns + model->loss_window_ns >= model->now_ns;
+    }
+}
+
 void model_crash(struct model *model)
 {
+    if (model->loss_window_ns != 0)
+        lose_recent(model);
     ps_assert(model->crash_count < MODEL_CRASHES_MAX);
     model->crashes[model->crash_count++] =
         (struct model_crash){.at = ++model->clock, .at_ns = model->now_ns};
@@ -335,6 +354,7 @@ void model_suback(struct model *model, uint32_t life_number, uint32_t entry_numb
     if (entry->suback_at == 0)
         entry->suback_at = model->clock;
     entry->last_suback_at = model->clock;
+    entry->last_suback_ns = model->now_ns;
     /* What it took the place of is gone by now, if what ended that came before it on this very
      * connection. */
     for (uint32_t i = 0; i < life->entry_count; i++) {

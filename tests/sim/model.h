@@ -41,6 +41,7 @@ struct model_message {
     uint32_t sends; /* PUBLISH packets that were begun */
     uint64_t sent_at;
     uint64_t acked_at; /* PUBACK or PUBREC; a will: when the run ends */
+    uint64_t acked_ns; /* the world's time */
     uint64_t ended_ns; /* a will: when its connection ended; the world's time */
     uint8_t qos;
     bool is_retain;
@@ -48,6 +49,7 @@ struct model_message {
     bool is_empty;
     bool is_forbidden; /* a will whose connection surely ended with DISCONNECT */
     bool must_appear;  /* a will whose connection surely ended otherwise */
+    bool may_be_lost;  /* acknowledged too shortly before a crash that may take it */
 };
 
 /* A subscription from one SUBSCRIBE to its end; a repeated SUBSCRIBE goes on with it unless its QoS
@@ -59,12 +61,14 @@ struct model_entry {
     uint64_t last_subscribed_at;
     uint64_t suback_at;
     uint64_t last_suback_at;
-    uint64_t ended_at;    /* UNSUBSCRIBE, or the SUBSCRIBE that took its place, was sent */
-    uint64_t unsuback_at; /* or the SUBACK of what took its place */
-    uint32_t ended_on;    /* connection (resumes of the life) that the end was sent on: it may never
-                             have arrived if another one followed */
-    bool was_replaced;    /* ended by another SUBSCRIBE of its filter */
-    uint8_t qos_low;      /* granted, over the entry's time */
+    uint64_t last_suback_ns; /* the world's time */
+    uint64_t ended_at;       /* UNSUBSCRIBE, or the SUBSCRIBE that took its place, was sent */
+    uint64_t unsuback_at;    /* or the SUBACK of what took its place */
+    uint32_t ended_on; /* connection (resumes of the life) that the end was sent on: it may never
+                          have arrived if another one followed */
+    bool was_replaced; /* ended by another SUBSCRIBE of its filter */
+    bool may_be_lost;  /* as a message */
+    uint8_t qos_low;   /* granted, over the entry's time */
     uint8_t qos_high;
 };
 
@@ -138,6 +142,9 @@ struct model {
     uint64_t now_ns; /* the world's time, told by the run */
     struct model_crash crashes[MODEL_CRASHES_MAX];
     uint32_t crash_count;
+    /* Not 0: a crash may take what was acknowledged within this long before it, and what was stored
+     * of sessions last. */
+    uint64_t loss_window_ns;
     uint64_t crash_window_ns; /* what came within this long before a crash may come again */
     uint64_t repeated;        /* receipts that a crash explains */
     char topics[MODEL_TEXTS_MAX][MODEL_TEXT_BYTES];
@@ -184,6 +191,12 @@ bool model_text_matches(const char *filter, const char *topic);
 /* Writes a failure into the report. client UINT32_MAX: none in particular. */
 void model_fail(struct model *model, uint32_t client, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* A crash came that may have taken something. */
+static inline bool model_has_lost(const struct model *model)
+{
+    return model->loss_window_ns != 0 && model->crash_count != 0;
+}
 
 /* A new message; it is sent with model_sent. Result: its number. */
 uint32_t model_add_message(struct model *model, const struct model_message *message);

@@ -27,7 +27,10 @@ enum {
     OVERDUE_MS = 100,       /* simulated: what a moment may add to the busy part */
     SETTLE_MS_MAX = 120000, /* simulated */
     QUIET_MS = 2500,        /* without a packet: at rest; more than twice the positions' interval */
-    LEAVE_MS_MAX = 20000
+    LEAVE_MS_MAX = 20000,
+    STOP_MS_MAX = 60000,
+    LOSS_MS = 200,  /* beside the window of a crash */
+    HEAL_MS = 20000 /* pauses of a broker whose disk failed */
 };
 
 #define START_NS      1000000000ULL
@@ -40,6 +43,8 @@ struct run {
     struct model *model;
     struct client *clients;
     struct crash_plan crashes;
+    struct gateway_sim_end end; /* how the gateway ends, if it does */
+    uint64_t stop_until_ns;
     struct random random;
     bool is_stuck;
     bool is_unbalanced;
@@ -106,6 +111,11 @@ static void set_up(struct run *run)
     draw_texts(run);
     /* A checkpoint a second, and what holds it up. */
     run->model->crash_window_ns = (1500ULL + 4 * scenario->stall_ms_max) * 1000000ULL;
+    if (scenario->disk.trouble_gap_ms != 0)
+        run->model->crash_window_ns += (HEAL_MS + scenario->disk.trouble_ms_max) * 1000000ULL;
+    if (scenario_is_lossy(scenario))
+        run->model->loss_window_ns = LOSS_MS * 1000000ULL + run->model->crash_window_ns +
+                                     3 * scenario->disk.faults.sync_delay_max_ns;
     crash_plan_init(&run->crashes, scenario, START_NS);
     gateway_sim_start(&run->gateway, run->world, scenario);
     run->clients = calloc(scenario->client_count, sizeof(struct client));
@@ -128,13 +138,50 @@ static void check_ledger(struct run *run, uint32_t shard)
     model_fail(run->model, UINT32_MAX, "ledger of shard %u: %s", shard, text);
 }
 
-static void crash(struct run *run)
+static void begin_again(struct run *run)
 {
-    for (uint32_t i = 0; i < run->scenario->client_count; i++)
-        client_on_crash(&run->clients[i]);
-    model_crash(run->model);
-    gateway_sim_crash(&run->gateway, run->scenario,
-                      crash_plan_shards(&run->crashes, &run->gateway));
+    const struct gateway_sim_end *end = &run->end;
+    uint64_t shards = end->shard_count;
+    if (!end->is_clean) {
+        for (uint32_t i = 0; i < run->scenario->client_count; i++)
+            client_on_crash(&run->clients[i], run->model->loss_window_ns != 0);
+        model_crash(run->model);
+    }
+    if (gateway_sim_begin_again(&run->gateway, run->scenario, end)) {
+        /* It has its name when it is whole. */
+        if (run->gateway.store.indexes_damaged != 0)
+            model_fail(run->model, UINT32_MAX, "a start found a damaged index");
+        return;
+    }
+    run->is_stuck = true;
+    model_fail(run->model, UINT32_MAX, "the start with %" PRIu64 " shards was refused: %s", shards,
+               run->gateway.store.error);
+}
+
+/* The gateway ends if it is time to, and begins again: at once if it is killed, when it is drained
+ * if it is stopped. */
+static void step_end(struct run *run)
+{
+    struct gateway_sim *gateway = &run->gateway;
+    if (gateway->is_stopping) {
+        if (gateway_sim_is_drained(gateway)) {
+            begin_again(run);
+        } else if (sim_world_now_ns(run->world) >= run->stop_until_ns) {
+            model_fail(run->model, UINT32_MAX, "a gateway that is stopped is not drained");
+            run->is_stuck = true;
+        }
+        return;
+    }
+    bool is_over = run->clients[0].is_settling && !store_sim_is_dead(&gateway->store);
+    if (is_over || !crash_plan_step(&run->crashes, gateway))
+        return;
+    run->end = crash_plan_end(&run->crashes, gateway);
+    if (!run->end.is_clean) {
+        begin_again(run);
+        return;
+    }
+    run->stop_until_ns = sim_world_now_ns(run->world) + STOP_MS_MAX * 1000000ULL;
+    gateway_sim_begin_stop(gateway);
 }
 
 /* One round: every shard and every client once, in an order that is drawn. True: something moved.
@@ -143,12 +190,11 @@ static bool one_round(struct run *run)
 {
     const struct scenario *scenario = run->scenario;
     run->model->now_ns = sim_world_now_ns(run->world);
-    if (!run->clients[0].is_settling && crash_plan_step(&run->crashes, &run->gateway))
-        crash(run);
+    step_end(run);
     uint32_t shard_count = run->gateway.shard_count;
     uint32_t count = shard_count + scenario->client_count;
     uint32_t first = (uint32_t)random_below(&run->random, count);
-    bool has_moved = false;
+    bool has_moved = gateway_sim_turn_store(&run->gateway);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t number = (first + i) % count;
         if (number >= shard_count) {
@@ -289,6 +335,7 @@ static void settle(struct run *run)
 {
     const struct sim_faults none = {0};
     sim_world_set_faults(run->world, &none);
+    store_sim_calm(&run->gateway.store);
     for (uint32_t i = 0; i < run->scenario->client_count; i++)
         client_settle(&run->clients[i]);
     uint64_t began_ns = sim_world_now_ns(run->world);
@@ -397,8 +444,8 @@ bool run_scenario(const struct scenario *scenario, bool is_quiet, struct run_res
     gateway_sim_counters(&run->gateway, &out_result->counters);
     run->model->lost_allowed = gateway_sim_lost(&run->gateway);
     /* The newer value that should have come live in its place may be what retention took. */
-    run->model->is_retained_unsure =
-        gateway_sim_retained_failures(&run->gateway) != 0 || run->model->lost_allowed != 0;
+    run->model->is_retained_unsure = gateway_sim_retained_failures(&run->gateway) != 0 ||
+                                     run->model->lost_allowed != 0 || model_has_lost(run->model);
     char text[256];
     if (!has_failed(run) && !ledger_balances_at_rest(&out_result->counters, text, sizeof(text)))
         model_fail(run->model, UINT32_MAX, "ledger at rest: %s", text);

@@ -196,6 +196,99 @@ void scenario_draw(struct scenario *scenario, uint64_t seed)
         scenario->duration_ms = 50;
 }
 
+static uint64_t kib(uint32_t count)
+{
+    return (uint64_t)count << 10;
+}
+
+static void draw_store(struct embedded_store_config *store, struct random *random)
+{
+    static const enum embedded_commit commits[] = {EMBEDDED_COMMIT_SYNCED, EMBEDDED_COMMIT_SYNCED,
+                                                   EMBEDDED_COMMIT_SYNCED, EMBEDDED_COMMIT_WRITTEN,
+                                                   EMBEDDED_COMMIT_MEMORY};
+    store->commit = commits[random_below(random, ps_array_count(commits))];
+    store->segment_bytes = kib(ONE_OF(random, 64, 64, 96, 256));
+    store->tail_bytes = kib(ONE_OF(random, 64, 192, 768));
+    store->cache_bytes = kib(ONE_OF(random, 128, 1024));
+    store->key_map_bytes = 16 << 20;
+    store->record_bytes_max = 1 << 20;
+    store->reads_max = ONE_OF(random, 1, 4, 64);
+    if (random_chance(random, 1, 6)) {
+        store->retention_bytes = kib(ONE_OF(random, 256, 1024));
+        store->hold_bytes = kib(ONE_OF(random, 64, 1024));
+    }
+}
+
+void scenario_draw_disk(struct scenario *scenario)
+{
+    struct scenario_disk *disk = &scenario->disk;
+    struct random random;
+    random_init(&random, scenario->seed ^ 0x6469736b);
+    disk->is_used = true;
+    draw_store(&disk->store, &random);
+    if (scenario->store.deduplication_max == 0)
+        scenario->store.deduplication_max = 4096;
+    uint32_t us_max = ONE_OF(&random, 0, 100, 1000, 10000);
+    disk->faults.read_delay_max_ns = us_max * 1000ULL;
+    disk->faults.write_delay_max_ns = us_max * 1000ULL;
+    disk->faults.sync_delay_max_ns = us_max * 3000ULL;
+    disk->helper_delay_us_max = ONE_OF(&random, 0, 300, 3000, 20000);
+    disk->power_chance = ONE_OF(&random, 0, 50, 100);
+    disk->stop_chance = ONE_OF(&random, 0, 0, 30);
+    disk->again_chance = ONE_OF(&random, 0, 30, 70);
+    if (random_chance(&random, 1, 3)) {
+        disk->trouble_gap_ms = ONE_OF(&random, 50, 300);
+        disk->trouble_ms_max = ONE_OF(&random, 5, 50, 300);
+    }
+    scenario->broker_delay_us_max = 0; /* the disk has its own */
+    if (random_chance(&random, 1, 2))
+        scenario->crash_moment = (enum crash_moment)random_below(&random, CRASH_MOMENTS_ON_DISK);
+}
+
+bool scenario_is_lossy(const struct scenario *scenario)
+{
+    const struct scenario_disk *disk = &scenario->disk;
+    if (!disk->is_used || scenario->crash_count == 0)
+        return false;
+    switch (disk->store.commit) {
+    case EMBEDDED_COMMIT_SYNCED:
+        return false;
+    case EMBEDDED_COMMIT_WRITTEN:
+        return disk->power_chance != 0;
+    case EMBEDDED_COMMIT_MEMORY:
+        break;
+    }
+    return true;
+}
+
+static const char *commit_name(enum embedded_commit commit)
+{
+    switch (commit) {
+    case EMBEDDED_COMMIT_SYNCED:
+        return "synced";
+    case EMBEDDED_COMMIT_WRITTEN:
+        return "written";
+    case EMBEDDED_COMMIT_MEMORY:
+        break;
+    }
+    return "memory";
+}
+
+static void describe_disk(const struct scenario_disk *disk, char *out, size_t out_bytes)
+{
+    snprintf(
+        out, out_bytes,
+        "; disk: %s, segments %llu KiB, tail %llu KiB a shard, cache %llu KiB, retention %llu KiB, "
+        "sync %llu us, helper %u us, power %u, stop %u, again %u, trouble %u/%u",
+        commit_name(disk->store.commit), (unsigned long long)(disk->store.segment_bytes >> 10),
+        (unsigned long long)(disk->store.tail_bytes >> 10),
+        (unsigned long long)(disk->store.cache_bytes >> 10),
+        (unsigned long long)(disk->store.retention_bytes >> 10),
+        (unsigned long long)(disk->faults.sync_delay_max_ns / 1000), disk->helper_delay_us_max,
+        disk->power_chance, disk->stop_chance, disk->again_chance, disk->trouble_gap_ms,
+        disk->trouble_ms_max);
+}
+
 void scenario_describe(const struct scenario *scenario, char *out, size_t out_bytes)
 {
     snprintf(
@@ -209,4 +302,7 @@ void scenario_describe(const struct scenario *scenario, char *out, size_t out_by
         (unsigned long long)(scenario->store.memory_bytes >> 10), scenario->store.partition_count,
         (unsigned long long)(scenario->faults.delay_max_ns / 1000), scenario->faults.reset,
         scenario->stall_chance);
+    size_t used = strlen(out);
+    if (scenario->disk.is_used)
+        describe_disk(&scenario->disk, out + used, out_bytes - used);
 }

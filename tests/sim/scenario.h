@@ -7,9 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "broker_client/embedded/embedded.h"
 #include "broker_client/memory.h"
 #include "net/net.h"
 #include "session/hub.h"
+#include "sim/disk_sim.h"
 #include "sim/model.h"
 #include "sim/network.h"
 
@@ -21,7 +23,10 @@ enum crash_moment {
     CRASH_IN_APPENDS,    /* something is on its way to the log, or a retained value to the store */
     CRASH_AFTER_WILL,    /* a will has just been sent off */
     CRASH_AFTER_CONNECT, /* a CONNACK has */
-    CRASH_MOMENTS
+    CRASH_MOMENTS,       /* of any broker; on a disk also: */
+    CRASH_IN_DISK_CALL = CRASH_MOMENTS,
+    CRASH_IN_KEY_COMMIT,
+    CRASH_MOMENTS_ON_DISK
 };
 
 /* What a connected client may do next. */
@@ -39,6 +44,21 @@ enum client_action {
     ACTION_TRICKLE,      /* writes a few bytes at a time, for a time */
     ACTION_FALL_SILENT,  /* until the keepalive ends the connection */
     ACTIONS
+};
+
+/* The embedded driver on the simulated disk; unless it is used the broker is in memory. Chances are
+ * in 100. */
+struct scenario_disk {
+    bool is_used;
+    struct embedded_store_config store; /* mode and sizes (tail and cache: a shard's) */
+    struct sim_disk_faults faults;      /* always: delays, and what is left out */
+    bool leaves_out_keys;               /* the syncs of the keys' file are left out */
+    uint32_t helper_delay_us_max;       /* of a round of the helper thread */
+    uint32_t power_chance;              /* of a crash to be a loss of power */
+    uint32_t stop_chance;               /* of a crash to be an end in order */
+    uint32_t again_chance;              /* of a start to be cut off */
+    uint32_t trouble_gap_ms;            /* between times with a full or failing disk; 0: none */
+    uint32_t trouble_ms_max;
 };
 
 struct scenario {
@@ -79,7 +99,8 @@ struct scenario {
     uint32_t mailbox_bytes_max;
     struct hub_limits hub_limits;
     struct net_limits net_limits;
-    struct memory_store_config store;
+    struct memory_store_config store; /* partitions and ids also of the one on a disk */
+    struct scenario_disk disk;
     enum model_mutation mutation;
     uint32_t mutation_at;
 };
@@ -89,6 +110,13 @@ void scenario_init(struct scenario *scenario, uint64_t seed);
 
 /* Everything drawn. */
 void scenario_draw(struct scenario *scenario, uint64_t seed);
+
+/* The embedded driver below it, everything of that drawn: from a generator of its own, so that the
+ * rest stays what it was. */
+void scenario_draw_disk(struct scenario *scenario);
+
+/* A crash may take what was acknowledged: the commit mode permits it. */
+bool scenario_is_lossy(const struct scenario *scenario);
 
 /* One line that says what it is. */
 void scenario_describe(const struct scenario *scenario, char *out, size_t out_bytes);

@@ -228,14 +228,18 @@ static int run_by_hand(const char *name, const char *seed)
     uint64_t first = strtoull(seed, NULL, 0);
     uint64_t number = count == NULL ? 1 : strtoull(count, NULL, 0);
     uint32_t failed = 0;
+    bool is_known = name == NULL;
     for (uint32_t i = 0; i < ps_array_count(scenarios); i++) {
         struct run_result result;
         if (name != NULL && strcmp(name, scenarios[i].name) != 0)
             continue;
+        is_known = true;
         for (uint64_t at = first; at < first + number; at++)
             failed += !run_one(scenarios[i].name, scenarios[i].change, at, &result);
     }
-    return failed != 0;
+    if (!is_known)
+        fprintf(stderr, "no scenario is called %s\n", name);
+    return failed != 0 || !is_known;
 }
 
 int main(int argc, char **argv)
