@@ -150,8 +150,11 @@ void bench_endure_on_loss(struct bench_run *run, uint32_t connection)
     run->connections[connection].state = BENCH_AWAY;
     if (is_subscriber(run, connection))
         bench_ledger_disconnect(&endure->pairs[connection].ledger, run->now_ns);
-    if (bench_endure_is_checker(run, connection))
-        endure->is_check_under_way = false;
+    if (!bench_endure_is_checker(run, connection))
+        return;
+    /* It is to ask before the publishers have new values. */
+    life->due_ns = run->now_ns + (uint64_t)DELAY_MS * NS_PER_MS;
+    endure->is_check_under_way = false;
 }
 
 static void connect_due(struct bench_run *run)

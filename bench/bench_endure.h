@@ -27,7 +27,9 @@
 
 enum {
     BENCH_PACKET_IDS = 65535,
-    BENCH_RETAINED_EVERY = 128 /* operations; the first is one */
+    /* Operations; the first is one. Seldom, so that a value that was lost is noticed before the
+     * next one hides it. */
+    BENCH_RETAINED_EVERY = 1024
 };
 
 /* In a stamp's publisher: a retained value. */

@@ -254,7 +254,8 @@ static void take(struct bench_run *run, uint32_t connection, const struct bench_
     bench_output_mark(run, connection + run->endure->pair_count);
 }
 
-/* What the checker gets: of each pair the retained value, then what follows it. */
+/* What the checker gets: of each pair the retained value, then what follows it; only what follows,
+ * when that was published after its SUBSCRIBE and before the value was looked up. */
 static void check_retained(struct bench_run *run, const struct bench_stamp *stamp, bool is_retain)
 {
     struct bench_endure *endure = run->endure;
@@ -266,9 +267,10 @@ static void check_retained(struct bench_run *run, const struct bench_stamp *stam
     struct bench_pair *pair = &endure->pairs[index];
     if (stamp->sequence >= pair->retained)
         run->counters.corrupt++;
-    if (!is_retain || !pair->is_check_due)
+    bool is_older = stamp->sequence + 1 < pair->check_value;
+    if (!pair->is_check_due || (is_older && !is_retain))
         return;
-    endure->tally.retained_lost += stamp->sequence + 1 < pair->check_value;
+    endure->tally.retained_lost += is_older;
     pair->is_check_due = false;
     endure->checks_due--;
     endure->check_progress_ns = run->now_ns;

@@ -24,6 +24,7 @@ class Endure:
         self.received = 0
         self.up = 0
         self.lost = 0
+        self.lines = 0
         self.rest = []
         self.has_ended = False
         self.change = threading.Condition()
@@ -35,6 +36,7 @@ class Endure:
             found = LINE.match(line)
             with self.change:
                 if found:
+                    self.lines += 1
                     self.up = int(found[2])
                     self.received += int(found[4])
                     self.acked += int(found[5])
@@ -57,6 +59,12 @@ class Endure:
         with self.change:
             acked, received = self.acked + count, self.received + count
         self.wait_for(lambda: self.acked >= acked and self.received >= received, seconds)
+
+    def wait_until_up(self, count):
+        """Until a line that is written from now on says that so many connections are up."""
+        with self.change:
+            lines = self.lines + 1  # one may be on its way
+        self.wait_for(lambda: self.lines > lines and self.up == count)
 
     def wait_for_return(self, lost, count):
         """Until every one of `count` connections was lost since there were `lost` losses, and is back."""

@@ -35,6 +35,8 @@ def kill_under_load(gateway, commit, kills):
         with Endure(daemon.program, daemon.port, "--connections", str(PAIRS), "--rate", str(RATE), "--drain",
                     "30") as load:
             for _ in range(kills):
+                if source.random() < 0.5:
+                    load.wait_until_up(CONNECTIONS)
                 load.wait_for_acks(draw_acks(source))
                 daemon.kill()
                 shards = source.choice([shards, source.randint(1, 6)])
