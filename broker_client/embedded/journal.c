@@ -354,9 +354,11 @@ bool journal_send(struct journal *journal, uint64_t now_ns)
         journal->write_ns = ring_now_ns(journal->ring);
         note_sent(journal);
     }
+    bool is_untold =
+        journal->commit == EMBEDDED_COMMIT_MEMORY && journal->committed < journal->added;
     struct journal_writer *writer = find_sync_due(journal);
     if (writer == NULL)
-        return false;
+        return is_untold;
     journal->sync = (struct ring_file_request){
         .fd = writer->segment->fd, .kind = RING_FILE_SYNC, .owner = journal};
     if (ring_file_submit(journal->ring, &journal->sync) < 0)
@@ -364,7 +366,7 @@ bool journal_send(struct journal *journal, uint64_t now_ns)
     journal->sync_writer = writer;
     journal->sync_end = writer->written_end;
     journal->sync_position = ps_min_u64(journal->written, writer->added);
-    return false;
+    return is_untold;
 }
 
 uint64_t journal_deadline_ns(const struct journal *journal)

@@ -213,6 +213,10 @@ static void a_record_is_committed_when_its_mode_says_so(void **state)
         assert_int_equal(add(f, 0, 10), 0);
         assert_int_equal(add(f, 1, 10), 0);
         assert_int_equal(f->committed[0], 0);
+        /* What is committed without a disk is told in the next turn, for which nothing else asks.
+         */
+        bool wants_turn = journal_send(f->journal, sim_world_now_ns(f->world));
+        assert_int_equal(wants_turn, commit == EMBEDDED_COMMIT_MEMORY);
         turn(f);
         turn(f);
         assert_int_equal(f->committed[1], commit == EMBEDDED_COMMIT_MEMORY ? 1 : 0);
