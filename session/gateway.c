@@ -1,9 +1,9 @@
 /*
  * The assembly of a gateway; see gateway.h.
  *
- * Start: memory store, then for each shard heap, ring, shard, broker handle, hub; listeners on
- * every shard; helper thread; shard threads, which meet at a barrier when their rings are started.
- * Stop runs the other way.
+ * Start: the broker's store, then for each shard heap, ring, shard, broker handle, hub; listeners
+ * on every shard; helper thread; shard threads, which meet at a barrier when their rings are
+ * started. Stop runs the other way.
  */
 #include "session/gateway.h"
 
@@ -15,7 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "broker_client/memory.h"
 #include "core/base.h"
 #include "core/heap.h"
 #include "core/helper_thread.h"
@@ -30,9 +29,9 @@
 #include "session/gateway_config.h"
 #include "session/gateway_metrics.h"
 #include "session/gateway_shard.h"
+#include "session/gateway_store.h"
 #include "session/hub.h"
 #include "session/password_file.h"
-#include "session/session_store.h"
 #include "session/sys_topics.h"
 
 enum {
@@ -80,7 +79,7 @@ struct gateway {
     struct topology topology;
     struct heap_budget budget;
     struct heap helper_heap;
-    struct memory_store *store;
+    struct gateway_store *store;
     struct helper *helper;
     struct metrics *metrics;
     struct sys_publisher *sys;
@@ -112,8 +111,7 @@ uint32_t gateway_record_bytes_max(const struct gateway_config *config)
 {
     struct topology topology;
     topology_read(&topology);
-    return memory_store_record_bytes_max(config->broker_memory_bytes,
-                                         (uint16_t)gateway_config_shards(config, &topology));
+    return gateway_store_record_bytes_max(config, gateway_config_shards(config, &topology));
 }
 
 static uint64_t random_word(void)
@@ -150,10 +148,12 @@ static bool housekeeping(void *context, struct shard *shard)
         return false;
     if (!own->is_shutting_down) {
         own->is_shutting_down = true;
+        own->shard.hub->is_stopping = true;
         net_shutdown(net);
     }
     if (net_counters(net)->connections == 0 && own->shard.hub->sessions.count == 0 &&
-        hub_is_idle(own->shard.hub)) {
+        hub_is_idle(own->shard.hub) &&
+        gateway_store_is_idle(own->gateway->store, own->shard.broker)) {
         own->shard.hub->is_at_rest = true;
         atomic_store_explicit(&own->is_done, true, memory_order_release);
     }
@@ -256,10 +256,24 @@ static void render_metrics(void *context, struct text *text)
     metrics_render_prometheus(gateway->metrics, text);
 }
 
+/* Names the shards whose broker cannot commit. False: there are such. */
+static bool is_committing(const struct gateway *gateway, struct text *text)
+{
+    bool is_good = true;
+    for (uint32_t i = 0; i < gateway->shard_count; i++) {
+        const struct gateway_shard *shard = &gateway->shards[i].shard;
+        if (!atomic_load_explicit(&shard->is_failing, memory_order_acquire))
+            continue;
+        text_append(text, "shard %u: the broker cannot commit\n", i);
+        is_good = false;
+    }
+    return is_good;
+}
+
+/* It serves what it can; a restart would not help a full disk. */
 static bool is_healthy(void *context, struct text *text)
 {
-    (void)context;
-    (void)text;
+    is_committing(context, text);
     return true;
 }
 
@@ -270,7 +284,7 @@ static bool is_ready(void *context, struct text *text)
     bool is_stopping = atomic_load_explicit(&gateway->is_stopping, memory_order_acquire);
     if (!is_started || is_stopping)
         text_append(text, is_stopping ? "stopping" : "starting");
-    return is_started && !is_stopping;
+    return is_committing(gateway, text) && is_started && !is_stopping;
 }
 
 static int start_admin(struct gateway *gateway, char *error)
@@ -305,6 +319,23 @@ static int load_passwords(struct gateway *gateway, const struct gateway_config *
                               GATEWAY_ERROR_BYTES);
 }
 
+static int open_store(struct gateway *gateway, char *error)
+{
+    const struct gateway_store_options options = {
+        .config = gateway->config,
+        .shard_count = gateway->shard_count,
+        .heap = gateway->heap,
+        .log = gateway->log,
+        .random_seed = random_word(),
+    };
+    int status = gateway_store_open(&options, &gateway->store, error);
+    if (status == 0) {
+        snprintf(error, GATEWAY_ERROR_BYTES, "a thread of the broker, or memory for it");
+        status = gateway_store_start(gateway->store);
+    }
+    return status;
+}
+
 /* Everything that the shards share. */
 static int create_shared(struct gateway *gateway, char *error)
 {
@@ -337,15 +368,7 @@ static int create_shared(struct gateway *gateway, char *error)
         .hub_count = count,
         .start_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
     };
-    const struct memory_store_config store = {
-        .memory_bytes = config->broker_memory_bytes,
-        .partition_count = (uint16_t)config->broker_partitions,
-        .partition_levels = (uint16_t)config->broker_partition_levels,
-        .shard_count = (uint16_t)count,
-        .counted_kind = SESSION_STORE_KIND,
-        .hash_seed = random_word(),
-    };
-    int status = memory_store_create(&store, gateway->heap, &gateway->store);
+    int status = open_store(gateway, error);
     if (status == 0)
         status = metrics_create(gateway->heap, &gateway->metrics);
     if (status == 0)
@@ -362,18 +385,12 @@ static int create_shared(struct gateway *gateway, char *error)
     return status;
 }
 
-static int create_broker(void *store, const struct broker_options *options,
-                         struct broker **out_broker)
-{
-    return memory_broker_create(store, options, out_broker);
-}
-
 static void describe_common(struct gateway *gateway)
 {
     gateway->common = (struct gateway_common){
         .budget = &gateway->budget,
         .log = gateway->log,
-        .brokers = {gateway->store, create_broker},
+        .brokers = {gateway->store, gateway_store_create_broker},
         .helper = gateway->helper,
         .sys = gateway->sys,
         .net_shared = &gateway->net_shared,
@@ -490,9 +507,7 @@ static void warn_of_few_descriptors(const struct gateway *gateway)
 void gateway_announce(struct gateway *gateway)
 {
     warn_of_few_descriptors(gateway);
-    log_write(gateway->log, LOG_INFO, "storage", "%s",
-              "kind=memory remark=\"sessions, retained values and messages that wait are lost when "
-              "the gateway ends\"");
+    gateway_store_announce(gateway->store, gateway->config);
     atomic_store_explicit(&gateway->is_started, true, memory_order_release);
     char line[LOG_LINE_BYTES_MAX] = "";
     size_t used = 0;
@@ -582,6 +597,27 @@ int gateway_reload(struct gateway *gateway, const struct config *config, char *e
     return 0;
 }
 
+int gateway_repair(struct heap *heap, const struct config *config, struct log *log, char *error)
+{
+    struct topology topology;
+    topology_read(&topology);
+    const struct gateway_config *values = config_values(config);
+    const struct gateway_store_options options = {
+        .config = values,
+        .shard_count = gateway_config_shards(values, &topology),
+        .heap = heap,
+        .log = log,
+        .random_seed = random_word(),
+        .is_repair = true,
+    };
+    struct gateway_store *store = NULL;
+    int status = gateway_store_open(&options, &store, error);
+    /* Not clean: what comes next goes on above all numbers that were given to what was cut. */
+    if (status == 0)
+        gateway_store_close(store, false);
+    return status;
+}
+
 void gateway_stop_begin(struct gateway *gateway)
 {
     atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
@@ -611,9 +647,9 @@ static void destroy_shards(struct gateway *gateway)
 {
     uint32_t count = gateway->shards == NULL ? 0 : gateway->shard_count;
     for (uint32_t i = 0; i < count; i++)
-        gateway_shard_end_hub(&gateway->shards[i].shard);
-    for (uint32_t i = 0; i < count; i++)
         gateway_shard_end_broker(&gateway->shards[i].shard);
+    for (uint32_t i = 0; i < count; i++)
+        gateway_shard_end_hub(&gateway->shards[i].shard);
     for (uint32_t i = 0; i < count; i++) {
         gateway_shard_destroy(&gateway->shards[i].shard);
         if (gateway->rings != NULL)
@@ -624,6 +660,7 @@ static void destroy_shards(struct gateway *gateway)
 void gateway_stop(struct gateway *gateway)
 {
     atomic_store_explicit(&gateway->is_stopping, true, memory_order_release);
+    bool is_clean = gateway->shards != NULL && gateway_is_drained(gateway);
     stop_threads(gateway);
     /* The helper reads the counters of the administrator's server. */
     if (gateway->helper != NULL)
@@ -633,8 +670,7 @@ void gateway_stop(struct gateway *gateway)
     destroy_shards(gateway);
     if (gateway->helper != NULL)
         helper_destroy(gateway->heap, gateway->helper);
-    if (gateway->store != NULL)
-        memory_store_destroy(gateway->store);
+    gateway_store_close(gateway->store, is_clean);
     sys_publisher_destroy(gateway->heap, gateway->sys);
     if (gateway->metrics != NULL)
         metrics_destroy(gateway->heap, gateway->metrics);

@@ -1,6 +1,6 @@
 /*
  * A gateway: shards with their rings, heaps and hubs over one broker, the helper thread, the
- * listeners. The only file that names a concrete broker driver.
+ * listeners. With gateway_store.h it alone names concrete broker drivers.
  *
  * Thread: all of it by the program's main thread; it waits there for signals while the shards run.
  */
@@ -26,6 +26,10 @@ uint32_t gateway_record_bytes_max(const struct gateway_config *config);
  * in `error` that says what cannot be had and how to get it. */
 int gateway_start(struct heap *heap, const struct config *config, struct log *log,
                   struct gateway **out_gateway, char *error);
+
+/* Cuts out of the data directory what is damaged, and logs what that was; serves nothing. 0, also
+ * when nothing was wrong, or -errno with one line in `error`. */
+int gateway_repair(struct heap *heap, const struct config *config, struct log *log, char *error);
 
 /* Logs event=ready with the real addresses; from here on /readyz says so. */
 void gateway_announce(struct gateway *gateway);

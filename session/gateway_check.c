@@ -89,27 +89,48 @@ static int check_admin(const struct config *config, char *error)
                                   error);
 }
 
-/* A directory that is not there yet is made by what first writes into it. */
+/* 0, or the errno that says why one cannot write into this directory. */
+static int try_directory(const char *path)
+{
+    struct stat status;
+    if (stat(path, &status) < 0)
+        return errno;
+    if (!S_ISDIR(status.st_mode))
+        return ENOTDIR;
+    return access(path, R_OK | W_OK | X_OK) < 0 ? errno : 0;
+}
+
+/* The directory that this one is in: "." without a slash. */
+static void parent_of(const char *path, char *out, size_t out_bytes)
+{
+    snprintf(out, out_bytes, "%s", path);
+    size_t bytes = strlen(out);
+    while (bytes > 1 && out[bytes - 1] == '/')
+        out[--bytes] = '\0';
+    char *slash = strrchr(out, '/');
+    if (slash == NULL)
+        snprintf(out, out_bytes, ".");
+    else
+        slash[slash == out] = '\0';
+}
+
+/* A directory that is not there yet is made at the start, in one that is there. */
 static int check_data_dir(const struct config *config, char *error)
 {
     const struct gateway_config *values = config_values(config);
-    struct stat status;
-    int reason = 0;
-    if (values->data_dir[0] == '\0')
-        reason = ENOENT;
-    else if (stat(values->data_dir, &status) < 0)
-        reason = errno == ENOENT ? 0 : errno;
-    else if (!S_ISDIR(status.st_mode))
-        reason = ENOTDIR;
-    else if (access(values->data_dir, R_OK | W_OK | X_OK) < 0)
-        reason = errno;
-    if (reason == 0)
+    int reason = values->data_dir[0] == '\0' ? EINVAL : try_directory(values->data_dir);
+    if (reason == ENOENT) {
+        char parent[4096];
+        parent_of(values->data_dir, parent, sizeof(parent));
+        reason = try_directory(parent);
+    }
+    if (reason == 0 || values->broker_type == GATEWAY_BROKER_MEMORY)
         return 0;
     char origin[ORIGIN_BYTES];
     config_origin(config, "data_dir", origin, sizeof(origin));
     snprintf(error, GATEWAY_ERROR_BYTES,
-             "%sdata_dir: '%.128s': %s; allowed: a directory to write to", origin, values->data_dir,
-             strerror(reason));
+             "%sdata_dir: '%.128s': %s; allowed: a directory to write to, or a new one", origin,
+             values->data_dir, strerror(reason));
     return -EINVAL;
 }
 
@@ -171,25 +192,12 @@ static bool was_written(const struct config *config, const char *key)
 static void warn_of_data_dir(const struct config *config, struct log *log)
 {
     const struct gateway_config *values = config_values(config);
-    if (!was_written(config, "data_dir"))
+    if (values->broker_type != GATEWAY_BROKER_MEMORY || !was_written(config, "data_dir"))
         return;
     char quoted[256];
     log_write(log, LOG_WARNING, "data_dir_unused",
-              "data_dir=%s reason=\"this version keeps everything in memory and writes nothing\"",
+              "data_dir=%s reason=\"broker.type = memory keeps everything in memory\"",
               log_quote(quoted, sizeof(quoted), values->data_dir, strlen(values->data_dir)));
-    char parent[4096 + sizeof("/..")];
-    snprintf(parent, sizeof(parent), "%s", values->data_dir);
-    size_t bytes = strlen(parent);
-    while (bytes > 1 && parent[bytes - 1] == '/')
-        parent[--bytes] = '\0';
-    char *slash = strrchr(parent, '/');
-    if (slash == NULL || slash == parent)
-        return; /* beside the working directory, or in the root */
-    *slash = '\0';
-    if (access(parent, F_OK) < 0)
-        log_write(log, LOG_WARNING, "data_dir_unreachable",
-                  "data_dir=%s error=\"the directory it is to be in: %s\"", quoted,
-                  strerror(errno));
 }
 
 /* Without users and without leave for clients that name none only loopback is served. */
@@ -220,8 +228,10 @@ static void warn_of_large_packets(const struct gateway_config *values, struct lo
         return;
     log_write(log, LOG_WARNING, "packets_too_large",
               "packet_bytes_max=%" PRIu64 " record_bytes_max=%u remedy=\"lower "
-              "connection.packet_bytes_max, or raise broker.memory_bytes\"",
-              values->packet_bytes_max, largest);
+              "connection.packet_bytes_max, or raise %s\"",
+              values->packet_bytes_max, largest,
+              values->broker_type == GATEWAY_BROKER_MEMORY ? "broker.memory_bytes"
+                                                           : "broker.tail_bytes");
 }
 
 void gateway_check_warn(const struct config *config, struct log *log)

@@ -14,21 +14,27 @@ enum {
     /* Of a small message: so many entries are needed for such to fill session.recent_bytes_max. */
     RECENT_ENTRY_BYTES = 128,
     /* Tables and buffers of a shard that starts: 870 KiB where measured, and room to make them. */
-    SHARD_BYTES_MIN = 1 << 20
+    SHARD_BYTES_MIN = 1 << 20,
+    /* Of the embedded broker and one shard: batches that gather and that are written. */
+    SHARD_BATCHES_BYTES = 2 << 20,
+    SHARD_TAIL_BYTES_MIN = 2 << 20,
+    SHARD_CACHE_BYTES_MIN = 256 << 10,
+    TAIL_BYTES_DEFAULT = 128 << 20,
+    CACHE_BYTES_DEFAULT = 32 << 20
 };
 
 #define AT(field) offsetof(struct gateway_config, field)
 
 static const char *const log_levels[] = {"debug", "info", "warning", "error", "fatal", NULL};
+static const char *const broker_types[] = {"embedded", "memory", NULL};
+static const char *const commits[] = {"synced", "written", "memory", NULL};
 static const char *const ring_modes[] = {"auto", "direct", "plain", NULL};
 
 const struct config_key gateway_config_keys[] = {
     {"listen", CONFIG_LIST, "127.0.0.1:1883", 1, NET_LISTENERS_MAX, NULL, NULL, false,
      "addresses to listen on, HOST:PORT; port 0 takes a free one", AT(listen)},
     {"data_dir", CONFIG_STRING, "./data", 0, 4095, NULL, NULL, false,
-     "directory of what the gateway keeps on disk: nothing in this version, which has everything "
-     "in "
-     "memory and loses it when it ends",
+     "directory of what the gateway keeps: its log, and its sessions, retained values and wills",
      AT(data_dir)},
     {"shards", CONFIG_INTEGER, "0", 0, SHARD_COUNT_MAX, "threads", NULL, false,
      "event loop threads; 0: one per usable core", AT(shards)},
@@ -128,13 +134,44 @@ const struct config_key gateway_config_keys[] = {
     {"session.reads_max", CONFIG_INTEGER, "64", 1, 4096, "reads", NULL, true,
      "reads of the log that a shard has under way for sessions that are behind", AT(reads_max)},
 
+    {"broker.type", CONFIG_CHOICE, "embedded", 0, 0, NULL, broker_types, false,
+     "where messages, sessions, retained values and wills are: on the disk below data_dir, or in "
+     "memory, gone when the gateway ends",
+     AT(broker_type)},
+    {"broker.commit", CONFIG_CHOICE, "synced", 0, 0, NULL, commits, false,
+     "when a message counts as stored, and is acknowledged: on the disk; written, which the "
+     "gateway's death survives; taken into memory. The latter two are on the disk within a second",
+     AT(broker_commit)},
+    {"broker.retention_bytes", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
+     "size of the log, beyond which its oldest messages go; 0: half of the file system, at most "
+     "10G",
+     AT(broker_retention_bytes)},
+    {"broker.retention_age", CONFIG_DURATION, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
+     "age beyond which messages go; 0: any", AT(broker_retention_age_ms)},
+    {"broker.hold_bytes", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
+     "size of what is kept beyond that because a connected session has not had it yet; 0: an "
+     "eighth of broker.retention_bytes",
+     AT(broker_hold_bytes)},
+    {"broker.segment_bytes", CONFIG_BYTES, "32M", 1048576, 1073741824, NULL, NULL, false,
+     "size of a file of the log; messages go by whole files", AT(broker_segment_bytes)},
+    {"broker.tail_bytes", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
+     "memory of the log's recent messages; 0: an eighth of memory.bytes_max, at most 128M",
+     AT(broker_tail_bytes)},
+    {"broker.cache_bytes", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
+     "memory of what sessions that are far behind read; 0: a 32nd of memory.bytes_max, at most 32M",
+     AT(broker_cache_bytes)},
+    {"broker.key_bytes_max", CONFIG_BYTES, "8G", 1048576, 1ULL << 44, NULL, NULL, false,
+     "size on disk of sessions, retained values and wills; beyond it new ones are refused",
+     AT(broker_key_bytes_max)},
     {"broker.memory_bytes", CONFIG_BYTES, "256M", 1048576, UINT64_MAX >> 1, NULL, NULL, false,
-     "memory of the log and the key-value store; the log's oldest records go when it is full",
+     "broker.type = memory: size of everything; the oldest messages go when it is full",
      AT(broker_memory_bytes)},
     {"broker.partitions", CONFIG_INTEGER, "16", 1, HUB_PARTITIONS_MAX, "partitions", NULL, false,
-     "partitions of the log", AT(broker_partitions)},
+     "partitions of the log, as long as the data directory lives", AT(broker_partitions)},
     {"broker.partition_levels", CONFIG_INTEGER, "2", 0, 16, "levels", NULL, false,
-     "topic levels that decide the partition; 0: the whole topic", AT(broker_partition_levels)},
+     "topic levels that decide the partition, as long as the data directory lives; 0: the whole "
+     "topic",
+     AT(broker_partition_levels)},
 
     {"auth.allow_anonymous", CONFIG_BOOLEAN, "no", 0, 0, NULL, NULL, true,
      "clients without a user name also from other than loopback addresses, and beside a password "
@@ -159,11 +196,45 @@ uint64_t gateway_config_memory_max(const struct gateway_config *config)
     return config->memory_bytes_max != 0 ? config->memory_bytes_max : system_memory_bytes() / 4 * 3;
 }
 
+/* A share of all memory, within these bounds, unless a size is configured. */
+static uint64_t share_of_memory(const struct gateway_config *config, uint64_t configured,
+                                uint32_t share, uint64_t minimum, uint64_t maximum)
+{
+    uint64_t bytes = gateway_config_memory_max(config) / share;
+    if (configured != 0)
+        return ps_max_u64(configured, minimum);
+    return ps_max_u64(minimum, ps_min_u64(bytes, maximum));
+}
+
+uint64_t gateway_config_tail_bytes(const struct gateway_config *config, uint32_t shards)
+{
+    return share_of_memory(config, config->broker_tail_bytes, 8,
+                           (uint64_t)shards * SHARD_TAIL_BYTES_MIN, TAIL_BYTES_DEFAULT);
+}
+
+uint64_t gateway_config_cache_bytes(const struct gateway_config *config, uint32_t shards)
+{
+    return share_of_memory(config, config->broker_cache_bytes, 32,
+                           (uint64_t)shards * SHARD_CACHE_BYTES_MIN, CACHE_BYTES_DEFAULT);
+}
+
+/* What was left to a share of memory needs its least. */
+static uint64_t broker_memory_min(const struct gateway_config *config, uint32_t shards)
+{
+    if (config->broker_type == GATEWAY_BROKER_MEMORY)
+        return 0;
+    uint64_t tail = ps_max_u64(config->broker_tail_bytes, (uint64_t)shards * SHARD_TAIL_BYTES_MIN);
+    uint64_t cache =
+        ps_max_u64(config->broker_cache_bytes, (uint64_t)shards * SHARD_CACHE_BYTES_MIN);
+    return (uint64_t)shards * SHARD_BATCHES_BYTES + tail + cache;
+}
+
 uint64_t gateway_config_memory_min(const struct gateway_config *config, uint32_t shards)
 {
     uint64_t mailbox = GATEWAY_MAILBOX_ENTRIES_MAX * sizeof(struct mail);
     uint64_t recent = config->recent_bytes_max / RECENT_ENTRY_BYTES * sizeof(struct recent_entry);
-    return (uint64_t)shards * (SHARD_BYTES_MIN + recent + shards * mailbox);
+    return (uint64_t)shards * (SHARD_BYTES_MIN + recent + shards * mailbox) +
+           broker_memory_min(config, shards);
 }
 
 void gateway_config_net_limits(const struct gateway_config *config, uint32_t shards,

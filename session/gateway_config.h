@@ -13,6 +13,8 @@ struct topology;
 
 enum { GATEWAY_MAILBOX_ENTRIES_MAX = 32768 }; /* between two shards */
 
+enum gateway_broker { GATEWAY_BROKER_EMBEDDED, GATEWAY_BROKER_MEMORY };
+
 struct gateway_config {
     struct config_list listen;
     const char *data_dir;
@@ -56,6 +58,15 @@ struct gateway_config {
     uint64_t recent_bytes_max;
     uint64_t reads_max;
 
+    uint32_t broker_type;   /* enum gateway_broker */
+    uint32_t broker_commit; /* enum embedded_commit */
+    uint64_t broker_retention_bytes;
+    uint64_t broker_retention_age_ms;
+    uint64_t broker_hold_bytes;
+    uint64_t broker_segment_bytes;
+    uint64_t broker_tail_bytes;
+    uint64_t broker_cache_bytes;
+    uint64_t broker_key_bytes_max;
     uint64_t broker_memory_bytes;
     uint64_t broker_partitions;
     uint64_t broker_partition_levels;
@@ -73,7 +84,13 @@ uint32_t gateway_config_shards(const struct gateway_config *config,
                                const struct topology *topology);
 uint64_t gateway_config_memory_max(const struct gateway_config *config);
 
-/* What a start of so many shards takes of these bytes, before there is any client. */
+/* What the embedded broker's recent records and cached blocks may take of these, over all shards.
+ */
+uint64_t gateway_config_tail_bytes(const struct gateway_config *config, uint32_t shards);
+uint64_t gateway_config_cache_bytes(const struct gateway_config *config, uint32_t shards);
+
+/* What a start of so many shards takes of these bytes, before there is any client, and what its
+ * broker takes with time. */
 uint64_t gateway_config_memory_min(const struct gateway_config *config, uint32_t shards);
 
 /* Fills in what net and hub read of it. `shards`: the real number. */

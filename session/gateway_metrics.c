@@ -196,6 +196,9 @@ static const struct metric table[] = {
             hub.shard_lates),
     COUNTER("penstock_store_failures_total", "writes and reads of sessions that failed", NULL,
             hub.store_failures),
+    GAUGE("penstock_broker_healthy", "1, or 0 while the shard's broker cannot commit", NULL,
+          broker_healthy),
+    GAUGE("penstock_broker_failing", "shards whose broker cannot commit", NULL, broker_failing),
     GAUGE("penstock_log_records", "records in the log", NULL, broker.log_records),
     GAUGE("penstock_log_bytes", "bytes of the log", NULL, broker.log_bytes),
     GAUGE("penstock_keys", "entries of the key-value store", NULL, broker.key_count),
@@ -206,6 +209,33 @@ static const struct metric table[] = {
             broker.queue_full),
     COUNTER("penstock_broker_full_commits_total", "commits that the store had no room for", NULL,
             broker.full_commits),
+    COUNTER("penstock_log_batches_total", "batches written to the log", NULL, broker.batches),
+    COUNTER("penstock_log_batch_bytes_total", "bytes of these batches", NULL, broker.batch_bytes),
+    COUNTER("penstock_log_sync_ns_total", "time from a batch's submission to its being stored",
+            NULL, broker.sync_ns),
+    GAUGE("penstock_log_longest_sync_ns", "the longest of these times", NULL,
+          broker.longest_sync_ns),
+    COUNTER("penstock_log_stalled_ns_total", "time in which there was no segment to write to", NULL,
+            broker.stalled_ns),
+    COUNTER("penstock_log_segments_total", "segments begun", NULL, broker.segments_begun),
+    COUNTER("penstock_disk_failures_total", "reads, writes and syncs that failed", NULL,
+            broker.disk_failures),
+    COUNTER("penstock_damaged_blocks_total", "blocks read whose checksum did not hold", NULL,
+            broker.damaged_blocks),
+    GAUGE("penstock_log_file_bytes", "size of all segments", NULL, broker.file_bytes),
+    GAUGE("penstock_log_held_bytes", "of these, kept beyond retention for who needs them", NULL,
+          broker.held_bytes),
+    GAUGE("penstock_log_tail_bytes", "memory of recent records", NULL, broker.tail_bytes),
+    COUNTER("penstock_blocks_fetched_total", "blocks of the log read from the disk", NULL,
+            broker.blocks_fetched),
+    COUNTER("penstock_blocks_shared_total", "blocks that a reader found in memory", NULL,
+            broker.blocks_shared),
+    COUNTER("penstock_key_batches_total", "commits of the key-value store's file", NULL,
+            broker.key_batches),
+    COUNTER("penstock_key_failures_total", "of these, those that failed", NULL,
+            broker.key_failures),
+    GAUGE("penstock_longest_key_commit_ns", "the longest of these commits", NULL,
+          broker.longest_key_commit_ns),
     COUNTER("penstock_deduplication_early_total", "ids forgotten before their time, by number",
             NULL, broker.early_ids),
     COUNTER("penstock_appends_total", "batches given to the log", NULL, owner.appends),
@@ -257,6 +287,10 @@ void gateway_metrics_publish(struct gateway_metrics_values *values, const struct
     metrics_publish(&values->shard, &shard->counters, sizeof(values->shard));
     metrics_publish(&values->ring, ring_counters(ring), sizeof(values->ring));
     metrics_publish(&values->broker, broker_counters(broker), sizeof(values->broker));
+    const uint64_t is_healthy = broker_is_healthy(broker);
+    const uint64_t is_failing = !is_healthy;
+    metrics_publish(&values->broker_healthy, &is_healthy, sizeof(is_healthy));
+    metrics_publish(&values->broker_failing, &is_failing, sizeof(is_failing));
     metrics_publish(&values->owner, &hub->owner->counters, sizeof(values->owner));
     metrics_publish(&values->index, &hub->index.counters, sizeof(values->index));
 }

@@ -29,6 +29,8 @@ struct gateway_metrics_values {
     struct shard_counters shard;
     struct ring_counters ring;
     struct broker_counters broker;
+    uint64_t broker_healthy; /* 1, or 0 while the broker cannot commit */
+    uint64_t broker_failing; /* the other way round */
     struct topic_index_counters index;
     struct owner_counters owner;
 };

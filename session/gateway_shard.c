@@ -3,8 +3,11 @@
  */
 #include "session/gateway_shard.h"
 
+#include <inttypes.h>
+
 #include "core/base.h"
 #include "core/helper_thread.h"
+#include "core/log.h"
 
 static void wake_shard(void *context)
 {
@@ -31,12 +34,53 @@ static int create_shard(struct gateway_shard *own, uint32_t index)
     return 0;
 }
 
+/* What the disk said is the driver's to tell; what it means for clients is told here. */
+static void on_health(void *context, bool is_healthy)
+{
+    struct gateway_shard *own = context;
+    bool was_failing = atomic_load_explicit(&own->is_failing, memory_order_relaxed);
+    if (was_failing == !is_healthy)
+        return;
+    atomic_store_explicit(&own->is_failing, !is_healthy, memory_order_release);
+    struct log *log = own->common->log;
+    if (log == NULL)
+        return;
+    if (!is_healthy) {
+        own->failing_since_ns = own->shard->now_ns;
+        log_write(log, LOG_ERROR, "broker_failing",
+                  "shard=%u remark=\"what is published waits and is not acknowledged\"",
+                  own->shard->index);
+        return;
+    }
+    log_write(log, LOG_INFO, "broker_healthy", "shard=%u after_ms=%" PRIu64, own->shard->index,
+              (own->shard->now_ns - own->failing_since_ns) / 1000000);
+}
+
+static void ignore_control(void *context, const char *gateway, struct broker_bytes message)
+{
+    (void)context;
+    (void)gateway;
+    (void)message;
+}
+
+static void ignore_lease(void *context)
+{
+    (void)context;
+}
+
 static int create_broker(struct gateway_shard *own, uint32_t index)
 {
+    own->events = (struct broker_events){
+        .context = own,
+        .on_control = ignore_control,
+        .on_lease_lost = ignore_lease,
+        .on_health = on_health,
+    };
     const struct broker_options options = {
         .heap = &own->heap,
         .shard_index = index,
         .shard_count = own->common->hub_shared->hub_count,
+        .events = &own->events,
         .ring = own->common->rings[index],
         .wake = wake_shard,
         .wake_context = own->shard,
@@ -86,19 +130,21 @@ int gateway_shard_create(struct gateway_shard *own, const struct gateway_common 
     return status;
 }
 
+void gateway_shard_end_broker(struct gateway_shard *own)
+{
+    if (own->broker != NULL)
+        broker_destroy(own->broker);
+    own->broker = NULL;
+    if (own->hub != NULL)
+        own->hub->broker = NULL;
+}
+
 void gateway_shard_end_hub(struct gateway_shard *own)
 {
     if (own->hub != NULL)
         authorizer_stop(own->hub);
     hub_destroy(own->hub);
     own->hub = NULL;
-}
-
-void gateway_shard_end_broker(struct gateway_shard *own)
-{
-    if (own->broker != NULL)
-        broker_destroy(own->broker);
-    own->broker = NULL;
     helper_port_destroy(&own->heap, own->authorizer.port);
     own->authorizer.port = NULL;
 }

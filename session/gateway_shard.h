@@ -9,6 +9,8 @@
 #ifndef PENSTOCK_SESSION_GATEWAY_SHARD_H
 #define PENSTOCK_SESSION_GATEWAY_SHARD_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "broker_client/broker.h"
@@ -49,6 +51,9 @@ struct gateway_shard {
     struct broker *broker;
     struct authorizer authorizer;
     struct hub *hub;
+    struct broker_events events;
+    _Atomic bool is_failing; /* the broker cannot commit; any thread may read */
+    uint64_t failing_since_ns;
 };
 
 /* Assembles shard `index` in zeroed memory over common->rings[index]. 0 or -errno; after a failure
@@ -56,10 +61,11 @@ struct gateway_shard {
 int gateway_shard_create(struct gateway_shard *own, const struct gateway_common *common,
                          uint32_t index, uint64_t random_seed);
 
-/* The end, in three steps, each for every shard before the next: mail may hold the last reference
- * of another shard's record, and memory comes back to other heaps than it came from. */
-void gateway_shard_end_hub(struct gateway_shard *own);
+/* The end, in three steps, each for every shard before the next: a broker's threads read what it
+ * was asked until its handle has gone, and only then may the hub free it; mail may hold the last
+ * reference of another shard's record, and memory comes back to other heaps than it came from. */
 void gateway_shard_end_broker(struct gateway_shard *own);
+void gateway_shard_end_hub(struct gateway_shard *own);
 void gateway_shard_destroy(struct gateway_shard *own);
 
 #endif

@@ -596,8 +596,14 @@ static void discard(struct hub *hub, const struct hub_mail *mail)
 {
     switch ((enum hub_mail_kind)mail->kind) {
     case HUB_MAIL_PUBLISH:
+        record_release(hub->heap, mail->pointer);
+        heap_free(hub->heap, mail->own); /* in which the mail itself may stand */
+        return;
     case HUB_MAIL_HANDOVER:
         record_release(hub->heap, mail->pointer);
+        return;
+    case HUB_MAIL_PUBLISH_ANSWER:
+        heap_free(hub->heap, mail->own);
         return;
     case HUB_MAIL_INTEREST:
     case HUB_MAIL_INTEREST_ANSWER:
@@ -611,10 +617,11 @@ static void discard(struct hub *hub, const struct hub_mail *mail)
         return;
     case HUB_MAIL_RETAINED:
     case HUB_MAIL_RETAINED_ANSWER:
+        retained_job_discard(hub, mail->pointer);
+        return;
     case HUB_MAIL_WANTED:
     case HUB_MAIL_LATE:
     case HUB_MAIL_POSITION:
-    case HUB_MAIL_PUBLISH_ANSWER:
         return;
     }
 }

@@ -127,12 +127,14 @@ struct hub {
     uint32_t answers_max;                /* of each */
     struct store_operation *store_first; /* refused by the broker's full queue */
     struct store_operation *store_last;
-    uint32_t store_count; /* reads and writes of sessions under way, these included */
+    struct store_operation *store_all; /* reads and writes of sessions under way */
+    uint32_t store_count;              /* reads and writes of sessions under way, these included */
     struct subscribe_job *subscribe_jobs; /* SUBSCRIBEs and UNSUBSCRIBEs under way */
     struct damper damper;
     struct opening_wait
         *delayed_first; /* takeovers that have to wait, in the order of their time */
     struct opening_wait *delayed_last;
+    bool is_stopping;          /* nothing is begun in the background any more */
     bool is_at_rest;           /* the gateway stops and nothing is under way: no snapshots now */
     bool is_ending;            /* hub_destroy: nobody is told anything any more */
     bool holds_mail;           /* some could not be handled and is looked at again soon */
@@ -163,7 +165,8 @@ struct hub_options {
 /* 0 or -ENOMEM. */
 int hub_create(const struct hub_options *options, struct hub **out_hub);
 
-/* Ends every session without a trace; connections close. The broker's handle is the caller's. */
+/* Ends every session without a trace; connections close. The broker's handle is the caller's, and
+ * gone by now: what it was asked is freed. */
 void hub_destroy(struct hub *hub);
 
 /* The shard that a ClientId's session lives on. */

@@ -27,6 +27,8 @@ enum late_read_purpose {
 struct late_read {
     struct broker_pull pull;
     struct outbox_mail room;
+    struct late_read *next; /* of the owner's that the broker has */
+    struct late_read **link;
     struct pool_handle session;
     uint32_t from_shard;
     uint8_t purpose;

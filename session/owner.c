@@ -9,6 +9,8 @@
 #include "session/delivery.h"
 #include "session/hub.h"
 #include "session/hub_mail.h"
+#include "session/late_read.h"
+#include "session/retained_read.h"
 #include "session/retained_writer.h"
 
 enum { CHANNEL_BYTES_MAX = 1 << 20, POSITION_TICKS = 1000 / SHARD_TICK_MS };
@@ -107,6 +109,9 @@ static void drop_interest(struct owner *owner)
 
 static void free_append(struct owner *owner, struct owner_append *append)
 {
+    *append->link_of_all = append->next_of_all;
+    if (append->next_of_all != NULL)
+        append->next_of_all->link_of_all = append->link_of_all;
     for (uint32_t i = 0; i < append->append.count; i++) {
         record_release(owner->hub->heap, append->append.records[i]);
         heap_free(owner->hub->heap, append->publishers[i].own);
@@ -120,15 +125,22 @@ void owner_destroy(struct owner *owner)
         return;
     struct heap *heap = owner->hub->heap;
     for (uint32_t i = 0; i < owner->partition_count; i++) {
-        if (owner->partitions[i].filling != NULL)
-            free_append(owner, owner->partitions[i].filling);
         heap_free(heap, owner->partitions[i].channel);
     }
-    while (owner->submits_first != NULL) {
-        struct owner_append *append = owner->submits_first;
-        owner->submits_first = append->next;
-        free_append(owner, append);
+    while (owner->appends_all != NULL)
+        free_append(owner, owner->appends_all);
+    while (owner->reads != NULL) {
+        struct late_read *read = owner->reads;
+        owner->reads = read->next;
+        read->pull.count = 0; /* what an answer lends is not acquired yet */
+        late_read_finish(owner->hub, read);
     }
+    while (owner->retained_reads != NULL) {
+        struct retained_read *read = owner->retained_reads;
+        owner->retained_reads = read->next;
+        heap_free(heap, read);
+    }
+    owner_interest_abort(owner);
     while (owner->waiting_first != NULL) {
         struct owner_waiting *waiting = owner->waiting_first;
         owner->waiting_first = waiting->next;
@@ -321,6 +333,11 @@ static struct owner_append *filling(struct owner *owner, struct owner_partition 
     append->append.count = 0;
     append->append.request.owner = append;
     append->owner = owner;
+    append->next_of_all = owner->appends_all;
+    append->link_of_all = &owner->appends_all;
+    if (append->next_of_all != NULL)
+        append->next_of_all->link_of_all = &append->next_of_all;
+    owner->appends_all = append;
     owner->appends_under_way++;
     partition->filling = append;
     return append;
@@ -429,7 +446,7 @@ static void on_appended(struct broker_append *done)
         return;
     }
     owner->appends_under_way--;
-    heap_free(owner->hub->heap, append);
+    free_append(owner, append);
 }
 
 /* A committed record, or one that another gateway relayed, came through the channel. False: its
@@ -535,8 +552,9 @@ bool owner_waits(const struct owner *owner)
 
 bool owner_is_idle(const struct owner *owner)
 {
-    return owner->appends_under_way == 0 && owner->waiting_count == 0 &&
-           owner->interest_waiting == NULL && !retained_writer_is_busy(owner->retained);
+    return !owner_start_is_asking(owner) && owner->appends_under_way == 0 &&
+           owner->waiting_count == 0 && owner->interest_waiting == NULL &&
+           !retained_writer_is_busy(owner->retained);
 }
 
 bool owner_step(struct owner *owner)

@@ -36,7 +36,9 @@ enum {
 struct owner_append {
     struct broker_append append;
     struct owner *owner;
-    struct owner_append *next;
+    struct owner_append *next; /* of those that are to be submitted */
+    struct owner_append *next_of_all;
+    struct owner_append **link_of_all;
     struct {
         struct pool_handle session; /* generation 0: nobody waits, unless it is the gateway's own */
         uint32_t position;
@@ -75,6 +77,9 @@ struct owner {
     struct owner_partition *partitions; /* those that it owns, p / S */
     uint32_t partition_count;
     uint32_t appends_under_way;
+    struct owner_append *appends_all;
+    struct late_read *reads;              /* that the broker has */
+    struct retained_read *retained_reads; /* likewise */
     uint64_t *wanted; /* by partition and shard: the lowest sequence that late sessions want */
     struct owner_append *submits_first; /* refused by a full queue, or to be repeated */
     struct owner_append *submits_last;
@@ -114,6 +119,9 @@ void owner_interest(struct owner *owner, struct interest_request *request, bool 
 
 /* Answers the requests that waited for the channels; after the broker's turn. */
 void owner_interest_step(struct owner *owner);
+
+/* Gives up what waits; for owner_destroy. */
+void owner_interest_abort(struct owner *owner);
 
 void owner_read(struct owner *owner, struct late_read *read);
 

@@ -89,6 +89,15 @@ void owner_interest_step(struct owner *owner)
     }
 }
 
+void owner_interest_abort(struct owner *owner)
+{
+    while (owner->interest_waiting != NULL) {
+        struct interest_request *request = owner->interest_waiting->mail.pointer;
+        owner->interest_waiting = owner->interest_waiting->next;
+        interest_discard(owner->hub, request);
+    }
+}
+
 void owner_interest(struct owner *owner, struct interest_request *request, bool is_drop)
 {
     struct hub *hub = owner->hub;

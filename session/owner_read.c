@@ -35,10 +35,18 @@ static void answer(struct owner *owner, struct late_read *read)
     hub_answer(owner->hub, read->from_shard, &mail);
 }
 
+static void unlink_read(struct late_read *read)
+{
+    *read->link = read->next;
+    if (read->next != NULL)
+        read->next->link = read->link;
+}
+
 static void on_pulled(struct broker_pull *pull)
 {
     struct owner *owner = pull->request.owner;
     struct late_read *read = ps_container_of(pull, struct late_read, pull);
+    unlink_read(read);
     for (uint32_t i = 0; i < pull->count; i++) {
         record_acquire(pull->records[i]);
         if (pull->records[i]->topic_hash == 0)
@@ -54,8 +62,14 @@ void owner_read(struct owner *owner, struct late_read *read)
     read->pull.on_done = on_pulled;
     read->pull.request.owner = owner;
     read->pull.wait = false;
-    if (broker_pull(owner->hub->broker, &read->pull) == 0)
+    if (broker_pull(owner->hub->broker, &read->pull) == 0) {
+        read->next = owner->reads;
+        read->link = &owner->reads;
+        if (read->next != NULL)
+            read->next->link = &read->next;
+        owner->reads = read;
         return;
+    }
     /* The queue is full: the reader comes again. */
     read->pull.count = 0;
     read->pull.removed = 0;

@@ -238,6 +238,11 @@ void retained_job_on_page(struct hub *hub, struct retained_read *read)
     catch_up_schedule(hub, session);
 }
 
+void retained_job_discard(struct hub *hub, struct retained_read *read)
+{
+    free_page(hub, read, 0);
+}
+
 void retained_job_forget(struct hub *hub, struct session *session, const struct filter *filter)
 {
     if (session->retained == NULL)

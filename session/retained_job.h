@@ -26,6 +26,9 @@ bool retained_job_run(struct hub *hub, struct session *session);
 
 void retained_job_on_page(struct hub *hub, struct retained_read *read);
 
+/* A page, or the request for one, that nobody will take. */
+void retained_job_discard(struct hub *hub, struct retained_read *read);
+
 /* The filter was unsubscribed. */
 void retained_job_forget(struct hub *hub, struct session *session, const struct filter *filter);
 

@@ -19,6 +19,8 @@ enum { RETAINED_READ_RECORDS_MAX = BROKER_LIST_MAX, RETAINED_READ_BYTES_MAX = 1 
 struct retained_read {
     struct broker_list list;
     struct outbox_mail room;
+    struct retained_read *next; /* of the owner's that the broker has */
+    struct retained_read **link;
     struct pool_handle session;
     uint32_t from_shard;
     uint32_t serial; /* the asker's */

@@ -190,7 +190,7 @@ static void ask(struct retained_list *list)
 void retained_topics_step(struct retained_topics *topics)
 {
     struct owner *owner = topics->owner;
-    if (topics->is_listed || !owner->is_started)
+    if (topics->is_listed || !owner->is_started || owner->hub->is_stopping)
         return;
     if (owner->partition_count == 0) {
         topics->is_listed = true;

@@ -108,13 +108,8 @@ void retained_writer_destroy(struct retained_writer *writer)
     if (writer == NULL)
         return;
     retained_topics_deinit(&writer->topics);
-    if (writer->filling != NULL)
-        free_batch(writer->filling);
-    while (writer->waiting_first != NULL) {
-        struct retained_batch *batch = writer->waiting_first;
-        writer->waiting_first = batch->next;
-        free_batch(batch);
-    }
+    while (writer->first_of_all != NULL)
+        free_batch(writer->first_of_all);
     heap_free(writer->owner->hub->heap, writer);
 }
 
@@ -485,6 +480,9 @@ static void on_listed(struct broker_list *list)
 {
     struct retained_read *read = ps_container_of(list, struct retained_read, list);
     struct owner *owner = list->request.owner;
+    *read->link = read->next;
+    if (read->next != NULL)
+        read->next->link = read->link;
     read->is_failed = list->status != BROKER_OK;
     read->is_last = !read->is_failed && (list->is_last || list->count == 0);
     for (uint32_t i = 0; !read->is_failed && i < list->count; i++)
@@ -517,8 +515,14 @@ void retained_read_answer(struct owner *owner, struct retained_read *read)
     };
     read->list.request.owner = owner;
     bool is_behind = owner->retained->waiting_first != NULL;
-    if (!is_behind && broker_list(owner->hub->broker, &read->list) == 0)
+    if (!is_behind && broker_list(owner->hub->broker, &read->list) == 0) {
+        read->next = owner->retained_reads;
+        read->link = &owner->retained_reads;
+        if (read->next != NULL)
+            read->next->link = &read->next;
+        owner->retained_reads = read;
         return;
+    }
     read->is_failed = true;
     read->is_last = false;
     answer(owner, read);

@@ -18,7 +18,9 @@ enum operation_kind { OPERATION_COMMIT, OPERATION_GET, OPERATION_LIST };
 
 /* One request to the broker on behalf of a session. */
 struct store_operation {
-    struct store_operation *next;
+    struct store_operation *next; /* of those that the broker's queue refused */
+    struct store_operation *next_of_all;
+    struct store_operation **link_of_all;
     struct hub *hub;
     struct pool_handle session;
     enum operation_kind kind;
@@ -48,6 +50,11 @@ static struct store_operation *create(struct hub *hub, struct session *session,
         return NULL;
     operation->hub = hub;
     operation->kind = kind;
+    operation->next_of_all = hub->store_all;
+    operation->link_of_all = &hub->store_all;
+    if (operation->next_of_all != NULL)
+        operation->next_of_all->link_of_all = &operation->next_of_all;
+    hub->store_all = operation;
     if (session != NULL)
         operation->session = session->handle;
     hub->store_count++;
@@ -58,6 +65,9 @@ static void destroy(struct store_operation *operation)
 {
     struct heap *heap = operation->hub->heap;
     operation->hub->store_count--;
+    *operation->link_of_all = operation->next_of_all;
+    if (operation->next_of_all != NULL)
+        operation->next_of_all->link_of_all = operation->link_of_all;
     for (uint32_t i = 0; i < operation->memory_count; i++)
         heap_free(heap, operation->memory[i]);
     heap_free(heap, operation);
@@ -105,11 +115,9 @@ void session_store_step(struct hub *hub)
 
 void session_store_abort(struct hub *hub)
 {
-    while (hub->store_first != NULL) {
-        struct store_operation *operation = hub->store_first;
-        hub->store_first = operation->next;
-        destroy(operation);
-    }
+    while (hub->store_all != NULL)
+        destroy(hub->store_all);
+    hub->store_first = NULL;
     hub->store_last = NULL;
 }
 

@@ -115,7 +115,7 @@ void session_store_destroy(struct hub *hub, struct session *session);
 /* Tries again what a full queue of the broker refused. */
 void session_store_step(struct hub *hub);
 
-/* Gives up what waits; for hub_destroy. */
+/* Gives up everything, what the broker had too, which must be gone; for hub_destroy. */
 void session_store_abort(struct hub *hub);
 
 #endif

@@ -82,6 +82,7 @@ static const struct sys_topic topics[] = {
     SUM("retained messages/count", "penstock_retained_values", NULL),
     SUM("store/messages/count", "penstock_log_records", NULL),
     SUM("store/messages/bytes", "penstock_log_bytes", NULL),
+    SUM("store/failing", "penstock_broker_failing", NULL),
     SUM("heap/current size", "penstock_memory_bytes", NULL),
     MADE("heap/maximum size", SYS_HEAP_PEAK),
     LOAD("connections", "penstock_connects_total", NULL),

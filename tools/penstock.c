@@ -41,11 +41,13 @@ struct arguments {
     char listen[OVERRIDE_BYTES_MAX]; /* "listen=A,B" of all --listen */
     bool is_check;
     bool is_print;
+    bool is_repair;
 };
 
 static const char usage[] =
     "usage: penstock [--config FILE] [--listen HOST:PORT]... [--data-dir DIR] [--shards N]\n"
-    "                [--set KEY=VALUE]... [--check] [--print-config] [--version] [--help]\n";
+    "                [--set KEY=VALUE]... [--check | --repair] [--print-config] [--version] "
+    "[--help]\n";
 
 /* A double quote would end the value that the text is to be. */
 static const char *without_quotes(char *text)
@@ -94,7 +96,18 @@ static void add_listen(struct log *log, struct arguments *arguments, const char 
 
 static void parse(struct log *log, int count, char **words, struct arguments *arguments)
 {
-    enum { CONFIG = 256, LISTEN, DATA_DIR, SHARDS, SET, CHECK, PRINT_CONFIG, VERSION, HELP };
+    enum {
+        CONFIG = 256,
+        LISTEN,
+        DATA_DIR,
+        SHARDS,
+        SET,
+        CHECK,
+        REPAIR,
+        PRINT_CONFIG,
+        VERSION,
+        HELP
+    };
     static const struct option options[] = {
         {"config", required_argument, NULL, CONFIG},
         {"listen", required_argument, NULL, LISTEN},
@@ -102,6 +115,7 @@ static void parse(struct log *log, int count, char **words, struct arguments *ar
         {"shards", required_argument, NULL, SHARDS},
         {"set", required_argument, NULL, SET},
         {"check", no_argument, NULL, CHECK},
+        {"repair", no_argument, NULL, REPAIR},
         {"print-config", no_argument, NULL, PRINT_CONFIG},
         {"version", no_argument, NULL, VERSION},
         {"help", no_argument, NULL, HELP},
@@ -128,6 +142,9 @@ static void parse(struct log *log, int count, char **words, struct arguments *ar
             break;
         case CHECK:
             arguments->is_check = true;
+            break;
+        case REPAIR:
+            arguments->is_repair = true;
             break;
         case PRINT_CONFIG:
             arguments->is_print = true;
@@ -295,6 +312,18 @@ static int inspect(struct heap *heap, struct log *log, const struct config *conf
     return 0;
 }
 
+/* --repair. Result: the exit status. */
+static int repair(struct heap *heap, struct log *log, const struct config *config)
+{
+    char error[GATEWAY_ERROR_BYTES] = "";
+    int status = gateway_check(heap, config, error);
+    if (status == 0)
+        status = gateway_repair(heap, config, log, error);
+    if (status < 0)
+        log_write(log, LOG_FATAL, "repair", "error=\"%s\"", without_quotes(error));
+    return status < 0 ? EXIT_BAD_START : 0;
+}
+
 /* A socket or a ring must not become the standard error that is written to. */
 static void open_standard_streams(void)
 {
@@ -354,6 +383,9 @@ int main(int count, char **words)
     int status = 0;
     if (arguments.is_print || arguments.is_check) {
         status = inspect(&heap, log, config, &arguments);
+        config_destroy(&heap, config);
+    } else if (arguments.is_repair) {
+        status = repair(&heap, log, config);
         config_destroy(&heap, config);
     } else {
         const struct gateway_config *values = config_values(config);

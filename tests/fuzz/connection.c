@@ -174,9 +174,9 @@ static struct gateway_world *gateway_create(uint8_t kind)
 static void gateway_destroy(struct gateway_world *gateway)
 {
     for (uint32_t i = 0; i < gateway->shard_count; i++)
-        gateway_shard_end_hub(&gateway->shards[i]);
-    for (uint32_t i = 0; i < gateway->shard_count; i++)
         gateway_shard_end_broker(&gateway->shards[i]);
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        gateway_shard_end_hub(&gateway->shards[i]);
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
         gateway_shard_destroy(&gateway->shards[i]);
         ring_destroy(gateway->rings[i]);

@@ -3,6 +3,7 @@ command line; those of a running gateway use daemon.py."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,21 +15,34 @@ PROGRAM = os.path.abspath(sys.argv[sys.argv.index("--program") + 1])
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
 
+def with_data_dir(arguments):
+    """The arguments with a data directory of their own, unless they name one or start nothing, and that
+    directory."""
+    if {"--data-dir", "--check", "--print-config", "--version", "--help"} & set(arguments):
+        return list(arguments), None
+    directory = tempfile.mkdtemp(prefix="penstock-test-")
+    return ["--data-dir", directory, *arguments], directory
+
+
 def run(*arguments, before=(), **options):
     """The program with these arguments, to its end. `before`: words that start it, such as setarch."""
+    arguments, directory = with_data_dir(arguments)
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.PIPE)
     done = subprocess.run([*before, PROGRAM, *arguments], timeout=SECONDS_MAX, check=False, text=True,
                           errors="replace", **options)
+    if directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)
     assert not SANITIZER.search(done.stderr or ""), done.stderr
     return done
 
 
 def refused(*arguments, **options):
-    """The error of a start that must fail: status 2, and one line on standard error."""
+    """The error of a start that must fail: status 2, and one fatal line on standard error, before which
+    only what a start tells may stand."""
     done = run(*arguments, **options)
-    lines = done.stderr.splitlines()
+    lines = [line for line in done.stderr.splitlines() if " event=recovered " not in line]
     assert done.returncode == 2, f"status {done.returncode} of {arguments}: {done.stderr}"
     assert len(lines) == 1, f"{len(lines)} lines of {arguments}: {done.stderr}"
     match = re.fullmatch(r'ts=\S+ level=fatal event=\w+ error="([^"]*)"', lines[0])
@@ -50,6 +64,7 @@ class Running:
     def __init__(self, *arguments, before=(), **options):
         self.lines = []
         self.change = threading.Condition()
+        arguments, self.directory = with_data_dir(arguments)
         self.process = subprocess.Popen([*before, PROGRAM, *arguments], stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True, errors="replace", **options)
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -95,6 +110,13 @@ class Running:
         return self
 
     def __exit__(self, kind, value, trace):
+        try:
+            self._end(kind)
+        finally:
+            if self.directory is not None:
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _end(self, kind):
         if self.process.poll() is not None:
             self.reader.join(SECONDS_MAX)
             return

@@ -44,7 +44,8 @@ def lasting_port():
 
 class Daemon:
     """One gateway process after the other, on one data directory. `settings` are KEY=VALUE texts for --set; those
-    in capitals are for its environment instead. `port` 0: a free one. `before`: words that start the program."""
+    in capitals are for its environment instead. `port` 0: a free one. `before`: words that start the program. A
+    `directory` that is given stays when the daemon is stopped."""
 
     def __init__(self, program, shards, settings=(), arguments=(), port=0, directory=None, before=()):
         self.program = program
@@ -53,6 +54,7 @@ class Daemon:
         self.before = before
         self.port = port
         self.change = threading.Condition()
+        self.is_directory_given = directory is not None
         self.directory = directory or tempfile.mkdtemp(prefix="penstock-test-")
         self.start(shards)
 
@@ -168,5 +170,6 @@ class Daemon:
 
     def _clean(self):
         self.process.wait(STOP_SECONDS_MAX)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if not self.is_directory_given:
+            shutil.rmtree(self.directory, ignore_errors=True)
 

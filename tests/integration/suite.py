@@ -82,10 +82,11 @@ class Gateway:
         client.connack = client.connect(self.name(suffix), **options)
         return client
 
-    def before_probe(self, client, qos=0):
+    def before_probe(self, client, qos=0, with_retained=False):
         """Everything that was on its way to a client when this was called: subscribes it to a
         topic, publishes there after all that went before, and collects what came until that
-        arrives. All topics of a test have one order, so nothing that was due can come later."""
+        arrives. All topics of a test have one order, so nothing that was due can come later. But
+        retained values come when the store has been read: `with_retained` waits for those too."""
         self.probe_count += 1
         topic = self.topic(f"probe-{self.probe_count}")
         client.subscribe((topic, qos))
@@ -95,8 +96,24 @@ class Gateway:
         messages = []
         while (message := client.next_message()).topic != topic:
             messages.append(message)
-        publisher.disconnect()
         client.unsubscribe(topic)
+        if with_retained:
+            messages += self._before_retained_probe(client, publisher)
+        publisher.disconnect()
+        return messages
+
+    def _before_retained_probe(self, client, publisher):
+        """A client is sent retained values subscription by subscription: the value of a later one
+        comes behind them all."""
+        topic = self.topic(f"probe-{self.probe_count}-retained")
+        publisher.publish(topic, b"probe", qos=1, retain=True)
+        client.subscribe((topic, 1))
+        messages = []
+        while (message := client.next_message()).topic != topic or not message.retain:
+            if message.topic != topic:
+                messages.append(message)
+        client.unsubscribe(topic)
+        publisher.publish(topic, b"", qos=1, retain=True)
         return messages
 
     def eventually(self, condition, seconds=20):

@@ -112,9 +112,12 @@ def memory_that_does_not_suffice_for_a_start_is_named(gateway):
 
 @behaviour()
 def packets_that_no_record_can_hold_are_told(gateway):
-    told = run("--shards", "2", "--set", "broker.memory_bytes=4M", "--check").stderr
-    assert "level=warning event=packets_too_large packet_bytes_max=1048576 record_bytes_max=524288 " in told, told
-    assert run("--shards", "2", "--set", "broker.memory_bytes=8M", "--check").stderr == ""
+    words = ("--check", "--shards", "2", "--set", "connection.packet_bytes_max=4M", "--set")
+    for kind, key in (("memory", "broker.memory_bytes"), ("embedded", "broker.tail_bytes")):
+        told = run(*words, f"broker.type={kind}", "--set", f"{key}=8M").stderr
+        assert re.search(r"level=warning event=packets_too_large packet_bytes_max=4194304 record_bytes_max=\d+ "
+                         f'.* or raise {key}"', told), told
+        assert run(*words, f"broker.type={kind}", "--set", f"{key}=32M").stderr == ""
 
 
 @behaviour()
@@ -135,13 +138,19 @@ def a_data_directory_must_be_one(gateway):
 
 
 @behaviour()
-def a_start_tells_that_nothing_is_kept_on_disk(gateway):
-    gateway.daemon.wait_for_line('level=info event=storage kind=memory remark="sessions, ')
-    gateway.daemon.wait_for_line(f'level=warning event=data_dir_unused data_dir="{gateway.daemon.directory}" ')
-    missing = os.path.join(gateway.daemon.directory, "missing")
-    told = run("--data-dir", os.path.join(missing, "data"), "--check").stderr
-    assert "level=warning event=data_dir_unreachable" in told and "No such file" in told, told
-    assert "unreachable" not in run("--data-dir", missing + "/", "--check").stderr
+def a_start_tells_where_everything_is_kept(gateway):
+    gateway.daemon.wait_for_line("level=info event=storage kind=embedded "
+                                 f'data_dir="{gateway.daemon.directory}" commit=synced ')
+    with tempfile.TemporaryDirectory() as directory:
+        words = ("--listen", "127.0.0.1:0", "--data-dir", directory, "--set", "broker.type=memory")
+        with Running(*words) as running:
+            running.wait_for('level=info event=storage kind=memory remark="sessions, ')
+            running.wait_for(f'level=warning event=data_dir_unused data_dir="{directory}" ')
+        assert os.listdir(directory) == []
+        missing = os.path.join(directory, "missing")
+        assert "No such file" in refused("--data-dir", os.path.join(missing, "data"), "--check")
+        assert run("--data-dir", missing + "/", "--check").stderr == ""
+        assert os.listdir(directory) == []
 
 
 @behaviour()

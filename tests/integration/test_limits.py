@@ -6,7 +6,7 @@ import socket
 import time
 import urllib.request
 
-from command import Running, file_with
+from command import Running, file_with, refused
 from mqtt import PINGREQ, PUBCOMP, PUBREC, PUBREL, Client, acknowledge, connect, packet, publish
 from suite import behaviour, main
 
@@ -51,7 +51,7 @@ def at_the_gateways_number_a_session_may_still_be_taken_over(gateway):
     counted(gateway, 1, "penstock_connects_refused_total", reason="connections")
 
 
-@behaviour(settings=("broker.memory_bytes=1M",))
+@behaviour(settings=("broker.type=memory", "broker.memory_bytes=1M"))
 def a_message_above_the_brokers_largest_record_closes_that_connection_only(gateway):
     other = gateway.client("other")
     for qos in (0, 1):
@@ -66,7 +66,8 @@ def a_message_above_the_brokers_largest_record_closes_that_connection_only(gatew
 @behaviour()
 def a_will_above_the_brokers_largest_record_is_refused_with_its_connect(gateway):
     # The records of many shards share the memory, so that they are smaller than a will may be.
-    with Running("--listen", "127.0.0.1:0", "--shards", "16", "--set", "broker.memory_bytes=1M") as running:
+    with Running("--listen", "127.0.0.1:0", "--shards", "16", "--set", "broker.type=memory",
+                 "--set", "broker.memory_bytes=1M") as running:
         port = int(running.wait_for(r"event=ready listen=127\.0\.0\.1:(\d+)")[1])
         Client(port).connect("small", will=("w", b"x" * 1000, 0, False))
         client = Client(port)
@@ -281,8 +282,9 @@ def retained_values_are_limited_and_those_that_are_there_go_on(gateway):
     client.publish(gateway.topic("6"), b"old", qos=1, retain=True)
     late = gateway.client("late")
     late.subscribe((gateway.topic("#"), 1))
-    values = {message.topic[-1]: message.payload for message in gateway.before_probe(late)}
+    values = {message.topic[-1]: message.payload for message in late.take_messages(3)}
     assert values == {"0": b"old", "1": b"new", "6": b"old"}, values
+    assert gateway.before_probe(late) == []
     counted(gateway, 3, "penstock_retained_values")
     counted(gateway, 2, "penstock_retained_refused_total")
 
@@ -318,11 +320,15 @@ def a_gateway_short_of_memory_refuses_new_clients_and_keeps_those_it_has(gateway
     used = gateway.daemon.metric("penstock_memory_bytes")
     assert used > 1 << 20
     arguments = ("--listen", "127.0.0.1:0", "--set", "admin.listen=127.0.0.1:0", "--shards", str(gateway.shards))
-    budget = used * 100 // 90  # 90 percent used: level 3 of 5
-    with Running(*arguments, "--set", f"memory.bytes_max={budget}") as running:
+    # Or by the least that a start needs; then the share from which on it protects itself is set accordingly.
+    least = int(re.search(r"allowed: at least (\d+)k", refused(*arguments, "--set", "memory.bytes_max=1"))[1]) * 1024
+    budget = max(least, used * 100 // 90)
+    percent = max(1, (2 * used - budget) * 100 // budget)  # half way from there to the end: level 3 of 5
+    with Running(*arguments, "--set", f"memory.bytes_max={budget}",
+                 "--set", f"overload.memory_percent={percent}") as running:
         port = int(running.wait_for(r"event=ready listen=127\.0\.0\.1:(\d+)")[1])
         gateway.eventually(lambda: refusing(port))
-    with Running(*arguments, "--set", f"memory.bytes_max={used * 2}") as running:
+    with Running(*arguments, "--set", f"memory.bytes_max={budget * 2}") as running:
         port = int(running.wait_for(r"event=ready listen=127\.0\.0\.1:(\d+)")[1])
         Client(port).connect("roomy")
 
