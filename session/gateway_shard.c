@@ -42,18 +42,18 @@ static void on_health(void *context, bool is_healthy)
     if (was_failing == !is_healthy)
         return;
     atomic_store_explicit(&own->is_failing, !is_healthy, memory_order_release);
-    struct log *log = own->common->log;
-    if (log == NULL)
+    if (!is_healthy)
+        own->failing_since_ns = own->shard->now_ns;
+    if (own->common->log == NULL)
         return;
     if (!is_healthy) {
-        own->failing_since_ns = own->shard->now_ns;
-        log_write(log, LOG_ERROR, "broker_failing",
+        log_write(own->common->log, LOG_ERROR, "broker_failing",
                   "shard=%u remark=\"what is published waits and is not acknowledged\"",
                   own->shard->index);
         return;
     }
-    log_write(log, LOG_INFO, "broker_healthy", "shard=%u after_ms=%" PRIu64, own->shard->index,
-              (own->shard->now_ns - own->failing_since_ns) / 1000000);
+    log_write(own->common->log, LOG_INFO, "broker_healthy", "shard=%u after_ms=%" PRIu64,
+              own->shard->index, (own->shard->now_ns - own->failing_since_ns) / 1000000);
 }
 
 static void ignore_control(void *context, const char *gateway, struct broker_bytes message)

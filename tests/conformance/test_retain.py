@@ -16,9 +16,11 @@ def retained(gateway, topic_filter, qos=2, name="reader"):
 
 @normative("MQTT-3.3.1-5", "MQTT-3.3.1-6", "MQTT-3.3.1-8")
 def retained_message_is_stored_with_its_qos(gateway):
-    publisher = gateway.client("publisher")
+    publisher, live = gateway.client("publisher"), gateway.client("live")
+    live.subscribe(*((gateway.topic(str(qos)), 0) for qos in (0, 1, 2)))
     for qos in (0, 1, 2):
         publisher.publish(gateway.topic(str(qos)), b"value", qos, retain=True)
+        assert live.next_message().payload == b"value", "nobody acknowledges QoS 0"
         for granted in (0, 1, 2):
             assert retained(gateway, gateway.topic(str(qos)), granted) == \
                 [(gateway.topic(str(qos)), b"value", min(qos, granted), True)]
