@@ -92,19 +92,18 @@ bool delivery_write(struct hub *hub, struct session *session, struct record *rec
 }
 
 bool delivery_send(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
-                   bool is_retained)
+                   struct filter *filter)
 {
     struct window_entry *entry = window_take(hub->heap, &session->window, session->next_packet_id);
     if (entry == NULL)
         return false;
-    if (is_retained &&
-        !window_set_topic(hub->heap, entry, record_topic(record), record->topic_bytes)) {
-        window_release(hub->heap, session->window, entry);
-        return false;
-    }
     entry->partition = record->partition;
-    entry->sequence = record->sequence;
+    entry->sequence = filter == NULL ? record->sequence : 0;
     entry->qos = qos;
+    if (filter != NULL) {
+        filter_retain(filter);
+        entry->filter = filter;
+    }
     hub->counters.in_flight++;
     progress_note(hub, session);
     /* QoS 1 behind a QoS 2 that waits keeps its place. */
@@ -113,7 +112,7 @@ bool delivery_send(struct hub *hub, struct session *session, struct record *reco
                           record_acquire(record));
     else
         delivery_write(hub, session, record, qos, entry->packet_id,
-                       is_retained ? DELIVERY_RETAIN : 0);
+                       filter == NULL ? 0 : DELIVERY_RETAIN);
     return true;
 }
 
@@ -162,7 +161,7 @@ static void deliver(struct hub *hub, struct session *session, struct record *rec
         break;
     }
     hub->counters.matched++;
-    if (delivery_is_open(hub, session) && delivery_send(hub, session, record, qos, false)) {
+    if (delivery_is_open(hub, session) && delivery_send(hub, session, record, qos, NULL)) {
         hub->counters.queued[qos]++;
         return;
     }

@@ -371,7 +371,9 @@ static void on_acknowledged(struct hub *hub, struct session *session, enum mqtt_
         entry != NULL && (type == MQTT_PUBACK ? entry->qos == 1 : entry->state == WINDOW_RELEASED);
     if (!is_expected)
         return;
-    window_release(hub->heap, session->window, entry);
+    if (entry->filter != NULL)
+        filter_release(&hub->index, entry->filter);
+    window_release(session->window, entry);
     hub->counters.finished++;
     hub->counters.in_flight--;
     if (session->window->count == 0 && session->cursors == NULL) {

@@ -14,7 +14,6 @@
 #include "session/hub.h"
 #include "session/hub_mail.h"
 #include "session/interest.h"
-#include "session/resend.h"
 #include "session/retained_read.h"
 #include "session/session.h"
 #include "session/window.h"
@@ -27,11 +26,6 @@ struct retained_due {
     bool is_resumed;
 };
 
-struct retained_had {
-    uint64_t sequence;
-    uint16_t partition;
-};
-
 struct retained_job {
     struct retained_due *first;
     struct retained_due *last;
@@ -41,9 +35,6 @@ struct retained_job {
     bool is_asking;     /* a read is under way */
     uint64_t due_ns;    /* one failed: the next is asked for then */
     uint32_t serial;    /* of the read that is under way */
-    uint32_t had_count;
-    uint32_t had_capacity;
-    struct retained_had *had; /* values that were in flight at the resume */
     uint32_t after_bytes;
     unsigned char after[BROKER_KEY_BYTES_MAX];
 };
@@ -78,7 +69,6 @@ static void drop_first(struct hub *hub, struct session *session)
     job->is_asking = false; /* an answer that still comes is not the one that is waited for */
     free_due(hub, due);
     if (job->first == NULL) {
-        heap_free(hub->heap, job->had);
         heap_free(hub->heap, job);
         session->retained = NULL;
     }
@@ -156,46 +146,18 @@ static bool comes_live(const struct hub *hub, const struct retained_due *due,
     return due->starts != NULL && record->sequence >= due->starts->from[partition] && !is_missed;
 }
 
-void retained_job_note_had(struct hub *hub, struct session *session, uint16_t partition,
-                           uint64_t sequence)
-{
-    struct retained_job *job = session->retained;
-    if (job == NULL)
-        return; /* nothing is due */
-    if (job->had_count == job->had_capacity) {
-        uint32_t capacity = job->had_capacity == 0 ? 16 : job->had_capacity * 2;
-        struct retained_had *grown =
-            heap_realloc(hub->heap, job->had, capacity * sizeof(struct retained_had));
-        if (grown == NULL)
-            return;
-        job->had = grown;
-        job->had_capacity = capacity;
-    }
-    job->had[job->had_count++] = (struct retained_had){sequence, partition};
-}
-
-static bool was_had(const struct retained_job *job, const struct record *record)
-{
-    for (uint32_t i = 0; i < job->had_count; i++) {
-        if (job->had[i].sequence == record->sequence && job->had[i].partition == record->partition)
-            return true;
-    }
-    return false;
-}
-
 /* Delivers one value. False: the window or the send memory is full. */
 static bool deliver(struct hub *hub, struct session *session, struct record *record,
                     uint8_t granted)
 {
     const struct retained_due *due = session->retained->first;
     uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), granted);
-    if (comes_live(hub, due, record, qos) ||
-        (due->is_resumed && was_had(session->retained, record)))
+    if (comes_live(hub, due, record, qos))
         return true;
     if (!delivery_is_open(hub, session))
         return false;
     bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
-                            : delivery_send(hub, session, record, qos, true);
+                            : delivery_send(hub, session, record, qos, due->filter);
     hub->counters.retained[qos] += is_sent;
     return is_sent;
 }
@@ -256,11 +218,6 @@ void retained_job_on_page(struct hub *hub, struct retained_read *read)
     struct session *session = session_get(hub, read->session);
     struct retained_job *job = session == NULL ? NULL : session->retained;
     bool is_awaited = job != NULL && job->is_asking && job->serial == read->serial;
-    if (read->is_of_resend) {
-        resend_on_value(hub, read);
-        free_page(hub, read, 0);
-        return;
-    }
     if (!is_awaited || read->is_failed) {
         free_page(hub, read, 0);
         if (is_awaited) {
@@ -323,6 +280,25 @@ void retained_job_detach(struct hub *hub, struct session *session)
     for (; due != NULL; due = due->next)
         mark(session, due->filter);
     retained_job_abort(hub, session);
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
+        struct window_entry *entry = &session->window->entries[i];
+        if (entry->state == WINDOW_FREE || entry->filter == NULL)
+            continue;
+        if (entry->state != WINDOW_RELEASED) /* received: it need not come again */
+            mark(session, entry->filter);
+        filter_release(&hub->index, entry->filter);
+        if (entry->qos == 2) {
+            /* PUBREL is sent again, or for the first time: a client that received the value knows
+             * its packet id until then and would take another message under it for a repetition. */
+            entry->state = WINDOW_RELEASED;
+            entry->filter = NULL;
+            entry->sequence = UINT64_MAX;
+            continue;
+        }
+        window_release(session->window, entry);
+        hub->counters.in_flight--;
+        hub->counters.returned++;
+    }
 }
 
 /* Where values come by themselves to a session that goes on: from where its cursors stand, and not

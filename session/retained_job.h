@@ -26,19 +26,14 @@ bool retained_job_run(struct hub *hub, struct session *session);
 
 void retained_job_on_page(struct hub *hub, struct retained_read *read);
 
-/* The resumed session is sent this value again, as it was in flight: what is due because it was not
- * delivered whole leaves it out. Without memory it comes once more. */
-void retained_job_note_had(struct hub *hub, struct session *session, uint16_t partition,
-                           uint64_t sequence);
-
 /* A page, or the request for one, that nobody will take. */
 void retained_job_discard(struct hub *hub, struct retained_read *read);
 
 /* The filter was unsubscribed. */
 void retained_job_forget(struct hub *hub, struct session *session, const struct filter *filter);
 
-/* The connection went: subscriptions whose values were not all delivered are marked, and
- * retained_job_resume begins them again. Those in flight are sent again by resend.h. */
+/* The connection went: subscriptions whose values were not all acknowledged are marked, and
+ * retained_job_resume begins them again. */
 void retained_job_detach(struct hub *hub, struct session *session);
 void retained_job_resume(struct hub *hub, struct session *session);
 

@@ -116,7 +116,12 @@ void session_destroy(struct hub *hub, struct session *session)
         session_unsubscribe(hub, session, session->subscriptions);
     hub->counters.in_flight -= window_count(session->window);
     hub->counters.returned += window_count(session->window);
-    window_destroy(hub->heap, session->window);
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
+        struct window_entry *entry = &session->window->entries[i];
+        if (entry->state != WINDOW_FREE && entry->filter != NULL)
+            filter_release(&hub->index, entry->filter);
+    }
+    heap_free(hub->heap, session->window);
     inbound_destroy(hub, session);
     session_store_destroy(hub, session);
     will_destroy(hub, session->will);

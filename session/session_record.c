@@ -6,7 +6,6 @@
 #include "core/base.h"
 #include "core/heap.h"
 #include "core/wire.h"
-#include "net/mqtt_topic.h"
 #include "session/catch_up.h"
 #include "session/hub.h"
 #include "session/inbound.h"
@@ -19,27 +18,31 @@ enum {
     OWN_ATTACHED = 1,
     PROGRESS_FIXED_BYTES = 16 + 8 + 2 + 2,
     POSITION_BYTES = 2 + 8,
-    IN_FLIGHT_FIXED_BYTES = 2 + 2 + 1 + 1 + 4 + 8 + 2,
+    IN_FLIGHT_BYTES = 2 + 2 + 1 + 1 + 4 + 8,
     INBOUND_BYTES = 2 + 8,
     BLOCK_FIXED_BYTES = 1 + 2 + 2,
     FILTER_FIXED_BYTES = 1 + 1 + 1 + 2
 };
 
-/* What has to be known for sending a retained value again; nothing, once it was received. */
-static uint32_t topic_bytes(const struct window_entry *entry)
+static bool is_retained_entry(const struct window_entry *entry)
 {
-    return entry->state == WINDOW_PUBLISHED && entry->topic != NULL ? entry->topic->bytes : 0;
+    return entry->state != WINDOW_FREE && entry->sequence == 0;
 }
 
-static size_t in_flight_bytes(const struct session *session)
+/* Retained values in flight are not stored: the filter is marked, and the values are sent again.
+ * Only a packet id of QoS 2 is, as one to be released: until then its receiver would take another
+ * message under it for a repetition. */
+static bool is_stored_entry(const struct window_entry *entry)
 {
-    size_t bytes = 2;
-    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
-        const struct window_entry *entry = &session->window->entries[i];
-        if (entry->state != WINDOW_FREE)
-            bytes += IN_FLIGHT_FIXED_BYTES + topic_bytes(entry);
-    }
-    return bytes;
+    return entry->state != WINDOW_FREE && (entry->sequence != 0 || entry->qos == 2);
+}
+
+static uint32_t in_flight_count(const struct session *session)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++)
+        count += is_stored_entry(&session->window->entries[i]);
+    return count;
 }
 
 static uint32_t inbound_count(const struct session *session)
@@ -50,7 +53,8 @@ static uint32_t inbound_count(const struct session *session)
 /* In flight and open ids. */
 static size_t unfinished_bytes(const struct session *session)
 {
-    return in_flight_bytes(session) + 4 + (size_t)inbound_count(session) * INBOUND_BYTES;
+    return 2 + (size_t)in_flight_count(session) * IN_FLIGHT_BYTES + 4 +
+           (size_t)inbound_count(session) * INBOUND_BYTES;
 }
 
 size_t session_record_own_bytes(const struct hub *hub, const struct session *session)
@@ -61,20 +65,19 @@ size_t session_record_own_bytes(const struct hub *hub, const struct session *ses
 /* In no particular order: each says how long ago it was sent, in sendings. */
 static void encode_in_flight(const struct session *session, struct wire_writer *writer)
 {
+    wire_write_u16(writer, (uint16_t)in_flight_count(session));
     const struct window *window = session->window;
-    wire_write_u16(writer, (uint16_t)window_count(window));
     for (uint32_t i = 0; window != NULL && i < window->capacity; i++) {
         const struct window_entry *entry = &window->entries[i];
-        if (entry->state == WINDOW_FREE)
+        if (!is_stored_entry(entry))
             continue;
         wire_write_u16(writer, entry->packet_id);
         wire_write_u16(writer, entry->partition);
-        wire_write_u8(writer, entry->state);
+        bool is_retained = is_retained_entry(entry);
+        wire_write_u8(writer, is_retained ? WINDOW_RELEASED : entry->state);
         wire_write_u8(writer, entry->qos);
         wire_write_u32(writer, window->next_order - entry->order);
-        wire_write_u64(writer, entry->sequence);
-        uint32_t bytes = topic_bytes(entry);
-        wire_write_prefixed(writer, bytes == 0 ? "" : entry->topic->text, bytes);
+        wire_write_u64(writer, is_retained ? UINT64_MAX : entry->sequence);
     }
 }
 
@@ -132,29 +135,23 @@ static int decode_in_flight(struct hub *hub, struct session *session, struct wir
         uint8_t qos = wire_read_u8(reader);
         uint32_t age = wire_read_u32(reader);
         uint64_t sequence = wire_read_u64(reader);
-        uint32_t bytes = 0;
-        const unsigned char *topic = wire_read_prefixed(reader, &bytes);
         bool is_in_flight = (state == WINDOW_PUBLISHED && (qos == 1 || qos == 2)) ||
                             (state == WINDOW_RELEASED && qos == 2);
-        bool is_valid =
-            reader->fault == WIRE_FAULT_NONE && packet_id != 0 && is_in_flight &&
-            partition < hub->partition_count && sequence != 0 &&
-            (bytes == 0 || (state == WINDOW_PUBLISHED && mqtt_topic_is_valid(topic, bytes))) &&
-            window_find(session->window, packet_id) == NULL;
+        bool is_valid = reader->fault == WIRE_FAULT_NONE && packet_id != 0 && is_in_flight &&
+                        partition < hub->partition_count && sequence != 0 &&
+                        window_find(session->window, packet_id) == NULL;
         if (!is_valid)
             return -EBADMSG;
         struct window_entry *entry = window_put(hub->heap, &session->window, packet_id);
         if (entry == NULL)
-            return -ENOMEM;
-        hub->counters.in_flight++;
-        hub->counters.loaded++;
-        if (bytes != 0 && !window_set_topic(hub->heap, entry, topic, bytes))
             return -ENOMEM;
         entry->partition = partition;
         entry->state = state;
         entry->qos = qos;
         entry->sequence = sequence;
         entry->order = 0 - age;
+        hub->counters.in_flight++;
+        hub->counters.loaded++;
     }
     if (session->window != NULL)
         session->window->next_order = 0; /* younger than all of them */
@@ -274,7 +271,7 @@ void session_record_progress_clear(struct hub *hub, struct session *session)
 {
     hub->counters.in_flight -= window_count(session->window);
     hub->counters.returned += window_count(session->window);
-    window_destroy(hub->heap, session->window);
+    heap_free(hub->heap, session->window);
     session->window = NULL;
     inbound_destroy(hub, session);
 }
@@ -340,6 +337,18 @@ size_t session_record_block_bytes(const struct hub *hub, const struct session *s
     return bytes == 0 ? 0 : bytes + BLOCK_FIXED_BYTES;
 }
 
+/* Its retained values are due as long as one of them is in flight. */
+static uint8_t flags_of(const struct session *session, const struct subscription *subscription)
+{
+    uint8_t flags = subscription->flags;
+    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
+        const struct window_entry *entry = &session->window->entries[i];
+        if (is_retained_entry(entry) && entry->filter == subscription->filter)
+            flags |= SUBSCRIPTION_RETAINED_DUE;
+    }
+    return flags;
+}
+
 void session_record_block_encode(const struct hub *hub, const struct session *session,
                                  uint16_t block, void *out, size_t bytes)
 {
@@ -355,7 +364,7 @@ void session_record_block_encode(const struct hub *hub, const struct session *se
             continue;
         bool has_starts = needs_starts(hub, session, subscription);
         wire_write_u8(&writer, subscription->qos);
-        wire_write_u8(&writer, subscription->flags);
+        wire_write_u8(&writer, flags_of(session, subscription));
         wire_write_u8(&writer, has_starts);
         for (uint32_t p = 0; has_starts && p < hub->partition_count; p++)
             wire_write_u64(&writer, subscription->starts->from[p]);

@@ -1,7 +1,6 @@
 /*
  * The flight window: a session's unacknowledged QoS 1 and 2 deliveries. An entry names its record
- * by partition and sequence and holds no message: what has to be sent again is read again. A
- * retained value is named by its topic too, since the store may have it when the log has not.
+ * by partition and sequence and holds no message: what has to be sent again is read again.
  *
  * Entries stand in an array whose size is a power of two, at packet id modulo size; packet ids are
  * handed out round-robin, past those whose place is taken. The array grows with use up to the
@@ -16,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct filter;
 struct heap;
 
 enum window_state {
@@ -24,15 +24,11 @@ enum window_state {
     WINDOW_RELEASED   /* QoS 2: PUBREL is out; PUBCOMP is due */
 };
 
-struct window_topic {
-    uint32_t bytes;
-    char text[];
-};
-
 struct window_entry {
-    uint64_t sequence;          /* UINT64_MAX: of a message that is gone, to be released */
-    struct window_topic *topic; /* of a retained value; else NULL */
-    uint32_t order;             /* in which PUBLISHes were sent, or PUBRELs */
+    uint64_t sequence; /* 0: a retained value */
+    struct filter
+        *filter;    /* of a retained value: the subscription's, with a reference; else NULL */
+    uint32_t order; /* in which PUBLISHes were sent, or PUBRELs */
     uint16_t packet_id;
     uint16_t partition;
     uint8_t state;
@@ -63,15 +59,8 @@ struct window_entry *window_find(struct window *window, uint16_t packet_id);
  * [MQTT-4.6.0-4]. */
 void window_mark_released(struct window *window, struct window_entry *entry);
 
-/* The entry is of a retained value of this topic. False: memory is out. */
-bool window_set_topic(struct heap *heap, struct window_entry *entry, const void *topic,
-                      uint32_t bytes);
-
 /* The entry goes. */
-void window_release(struct heap *heap, struct window *window, struct window_entry *entry);
-
-/* Everything goes; NULL is allowed. */
-void window_destroy(struct heap *heap, struct window *window);
+void window_release(struct window *window, struct window_entry *entry);
 
 static inline uint32_t window_count(const struct window *window)
 {

@@ -391,76 +391,6 @@ static void releases_without_end_end_the_connection(void **state)
     wait_ms(f, 100);
 }
 
-/* Retained values in flight when the connection goes, or the gateway: the store has the one, only
- * the log has the other [MQTT-4.4.0-1]. */
-static void retained_values_in_flight_are_sent_again_under_their_ids(void **state)
-{
-    struct fixture *f = *state;
-    static const unsigned char subscribe[] = {0x82, 8, 0, 3, 0, 3, 'r', '/', '+', 2};
-    static const unsigned char suback[] = {0x90, 3, 0, 3, 2};
-    static const unsigned char values[] = {0x33, 8, 0, 3, 'r', '/', '1', 0, 8, 'a', /* QoS 1 */
-                                           0x35, 8, 0, 3, 'r', '/', '2', 0, 9, 'b', /* QoS 2 */
-                                           0x62, 2, 0, 9};
-    struct sim_peer *writer = connect_peer(f);
-    unsigned char heard[12];
-    say_all(f, writer, values, sizeof(values));
-    hear_all(f, writer, heard, sizeof(heard));
-    struct sim_peer *peer = connect_durable(f);
-    say_all(f, peer, subscribe, sizeof(subscribe));
-    hear_these(f, peer, suback, sizeof(suback));
-    unsigned char first[2][10];
-    hear_all(f, peer, first[0], 10);
-    hear_all(f, peer, first[1], 10);
-    for (uint32_t round = 0; round < 3; round++) {
-        if (round == 1) {
-            sim_client_close(writer);
-            gateway_sim_crash(&f->gateway, &f->scenario, 1);
-            writer = connect_peer(f);
-        }
-        if (round == 2) { /* the store has newer ones now */
-            say_all(f, writer, values, sizeof(values));
-            hear_all(f, writer, heard, sizeof(heard));
-        }
-        wait_ms(f, 100);
-        sim_client_close(peer);
-        wait_ms(f, 100);
-        peer = connect_durable(f);
-        for (uint32_t i = 0; i < 2; i++) {
-            unsigned char again[10];
-            hear_all(f, peer, again, sizeof(again));
-            first[i][0] |= 8;
-            assert_memory_equal(again, first[i], sizeof(again));
-        }
-    }
-    const unsigned char *one = (first[0][0] & 6) == 2 ? first[0] : first[1];
-    const unsigned char *two = one == first[0] ? first[1] : first[0];
-    const unsigned char answers[] = {0x40, 2, one[7], one[8], 0x50, 2, two[7], two[8]};
-    const unsigned char pubrel[] = {0x62, 2, two[7], two[8]};
-    const unsigned char pubcomp[] = {0x70, 2, two[7], two[8]};
-    say_all(f, peer, answers, sizeof(answers));
-    /* Their newer ones came behind them, live. */
-    uint32_t messages = 0;
-    bool is_released = false;
-    while (messages < 2 || !is_released) {
-        unsigned char head[4];
-        unsigned char rest[6];
-        hear_all(f, peer, head, sizeof(head));
-        if (head[0] >> 4 == 3) {
-            hear_all(f, peer, rest, sizeof(rest));
-            assert_int_equal(head[0] & 9, 0); /* neither DUP nor RETAIN */
-            messages++;
-            continue;
-        }
-        assert_memory_equal(head, pubrel, sizeof(pubrel));
-        is_released = true;
-        say_all(f, peer, pubcomp, sizeof(pubcomp));
-    }
-    try_ping(f, peer);
-    sim_client_close(peer);
-    sim_client_close(writer);
-    wait_ms(f, 100);
-}
-
 #define trouble_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -475,7 +405,6 @@ int main(void)
         trouble_test(qos_2_that_a_full_store_cannot_remember_ends_the_connection),
         trouble_test(a_broker_that_stands_still_costs_patience_alone),
         trouble_test(reads_that_fail_are_tried_again_and_not_at_once),
-        trouble_test(retained_values_in_flight_are_sent_again_under_their_ids),
         trouble_test(releases_without_end_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

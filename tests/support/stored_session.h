@@ -65,7 +65,7 @@ static inline void stored_tear_down(struct stored_fixture *fixture)
     while (fixture->session.subscriptions != NULL)
         session_unsubscribe(hub, &fixture->session, fixture->session.subscriptions);
     catch_up_clear(hub, &fixture->session);
-    window_destroy(&fixture->heap, fixture->session.window);
+    heap_free(&fixture->heap, fixture->session.window);
     inbound_destroy(hub, &fixture->session);
     session_store_destroy(hub, &fixture->session);
     progress_destroy(hub, hub->progress);

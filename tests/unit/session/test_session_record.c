@@ -20,7 +20,6 @@ struct flight {
     uint16_t partition;
     uint8_t state;
     uint8_t qos;
-    const char *topic; /* of a retained value; NULL: none */
 };
 
 /* Writes an own record of `flight_count` deliveries and `inbound_count` open ids. */
@@ -48,8 +47,6 @@ static size_t write_own(unsigned char *out, size_t bytes, const struct flight *f
         wire_write_u8(&writer, flights[i].qos);
         wire_write_u32(&writer, flight_count - i);
         wire_write_u64(&writer, 1000 + i);
-        const char *topic = flights[i].topic == NULL ? "" : flights[i].topic;
-        wire_write_prefixed(&writer, topic, strlen(topic));
     }
     wire_write_u32(&writer, inbound_count);
     for (uint32_t i = 0; i < inbound_count; i++) {
@@ -104,9 +101,8 @@ static int read_block(const void *record, size_t count, uint64_t fail_at)
     return result;
 }
 
-static const struct flight flights[] = {{5, 0, WINDOW_PUBLISHED, 1, NULL},
-                                        {6, 2, WINDOW_RELEASED, 2, NULL},
-                                        {13, 1, WINDOW_PUBLISHED, 2, "a/b"}};
+static const struct flight flights[] = {
+    {5, 0, WINDOW_PUBLISHED, 1}, {6, 2, WINDOW_RELEASED, 2}, {13, 1, WINDOW_PUBLISHED, 2}};
 static const uint16_t inbound_ids[] = {1, 300};
 
 static void an_own_record_is_read_as_it_was_written(void **state)
@@ -123,8 +119,6 @@ static void an_own_record_is_read_as_it_was_written(void **state)
     assert_int_equal(session->generation, 4);
     assert_int_equal(window_count(session->window), 3);
     assert_int_equal(window_find(session->window, 6)->state, WINDOW_RELEASED);
-    assert_null(window_find(session->window, 6)->topic);
-    assert_int_equal(window_find(session->window, 13)->topic->bytes, 3);
     assert_int_equal(session->inbound->open_count, 2);
     assert_int_equal(catch_up_position(&fixture.hub, session, 2), 102);
     unsigned char again[RECORD_BYTES_MAX];
@@ -198,23 +192,20 @@ static void a_delivery_that_nobody_can_have_sent_is_refused(void **state)
 {
     (void)state;
     static const struct flight wrong[] = {
-        {0, 0, WINDOW_PUBLISHED, 1, NULL},                 /* no packet id */
-        {1, STORED_PARTITIONS, WINDOW_PUBLISHED, 1, NULL}, /* no such partition */
-        {1, 0, WINDOW_FREE, 1, NULL},
-        {1, 0, WINDOW_RELEASED + 1, 2, NULL},
-        {1, 0, WINDOW_PUBLISHED, 0, NULL}, /* QoS 0 is not in flight */
-        {1, 0, WINDOW_PUBLISHED, 3, NULL},
-        {1, 0, WINDOW_RELEASED, 1, NULL},   /* PUBREL is of QoS 2 */
-        {1, 0, WINDOW_PUBLISHED, 1, "a/#"}, /* a filter */
-        {1, 0, WINDOW_RELEASED, 2, "a"},    /* what was received is not sent again */
+        {0, 0, WINDOW_PUBLISHED, 1},                 /* no packet id */
+        {1, STORED_PARTITIONS, WINDOW_PUBLISHED, 1}, /* no such partition */
+        {1, 0, WINDOW_FREE, 1},
+        {1, 0, WINDOW_RELEASED + 1, 2},
+        {1, 0, WINDOW_PUBLISHED, 0}, /* QoS 0 is not in flight */
+        {1, 0, WINDOW_PUBLISHED, 3},
+        {1, 0, WINDOW_RELEASED, 1}, /* PUBREL is of QoS 2 */
     };
     for (uint32_t i = 0; i < ps_array_count(wrong); i++) {
         unsigned char record[RECORD_BYTES_MAX];
         size_t count = write_own(record, sizeof(record), &wrong[i], 1, NULL, 0);
         assert_int_equal(read_own(record, count, 0), -EBADMSG);
     }
-    static const struct flight twice[] = {{9, 0, WINDOW_PUBLISHED, 1, NULL},
-                                          {9, 1, WINDOW_PUBLISHED, 1, NULL}};
+    static const struct flight twice[] = {{9, 0, WINDOW_PUBLISHED, 1}, {9, 1, WINDOW_PUBLISHED, 1}};
     unsigned char record[RECORD_BYTES_MAX];
     size_t count = write_own(record, sizeof(record), twice, 2, NULL, 0);
     assert_int_equal(read_own(record, count, 0), -EBADMSG);
