@@ -54,7 +54,10 @@ int broker_relay(struct broker *broker, uint16_t partition, struct record *const
     ps_assert(count <= BROKER_APPEND_MAX);
     if (!broker_owns(broker, partition))
         return -EINVAL;
-    return broker->driver->relay(broker, partition, records, count);
+    if (broker->driver->relay != NULL)
+        return broker->driver->relay(broker, partition, records, count);
+    broker->counters.relayed_records += count; /* there is nobody to relay to */
+    return 0;
 }
 
 int broker_channel_set(struct broker *broker, struct broker_tail *tail)
@@ -148,11 +151,15 @@ void broker_cancel(struct broker *broker, struct broker_request *request)
 
 int broker_control_send(struct broker *broker, const char *gateway, struct broker_bytes message)
 {
+    if (broker->driver->control_send == NULL)
+        return -ENETUNREACH;
     return broker->driver->control_send(broker, gateway, message);
 }
 
 int broker_lease_refresh(struct broker *broker, uint64_t time_to_live_ms)
 {
+    if (broker->driver->lease_refresh == NULL)
+        return 0; /* nobody else could take it */
     return broker->driver->lease_refresh(broker, time_to_live_ms);
 }
 

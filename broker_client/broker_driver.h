@@ -12,7 +12,8 @@
 #include "broker_client/broker.h"
 #include "core/base.h"
 
-/* Each as the function of broker.h with the same name. */
+/* Each as the function of broker.h with the same name. A driver of one gateway alone leaves out
+ * what concerns others: relay, control_send, lease_refresh. */
 struct broker_driver {
     bool (*turn)(struct broker *broker, uint64_t now_ns, uint64_t wall_ms);
     uint64_t (*deadline_ns)(const struct broker *broker); /* NULL: never */

@@ -38,16 +38,6 @@ static int append(struct broker *broker, struct broker_append *request)
     return memory_partition_append(memory_handle_of(broker), request);
 }
 
-/* One gateway alone has nobody to relay to. */
-static int relay(struct broker *broker, uint16_t partition, struct record *const *records,
-                 uint16_t count)
-{
-    (void)partition;
-    (void)records;
-    broker->counters.relayed_records += count;
-    return 0;
-}
-
 static int channel_set(struct broker *broker, struct broker_tail *request)
 {
     return push_request(broker, &request->request);
@@ -101,22 +91,6 @@ static int watch(struct broker *broker, struct broker_watch *request)
     handle->watch_count++;
     handle->watched_revision = 0; /* nothing is known of this one yet */
     memory_store_watch(handle->store, broker->options.shard_index, watch);
-    return 0;
-}
-
-static int control_send(struct broker *broker, const char *gateway, struct broker_bytes message)
-{
-    (void)broker;
-    (void)gateway;
-    (void)message;
-    return -ENETUNREACH;
-}
-
-/* Nobody else could take the lease. */
-static int lease_refresh(struct broker *broker, uint64_t time_to_live_ms)
-{
-    (void)broker;
-    (void)time_to_live_ms;
     return 0;
 }
 
@@ -384,7 +358,6 @@ static void destroy(struct broker *broker)
 static const struct broker_driver driver = {
     .turn = turn,
     .append = append,
-    .relay = relay,
     .channel_set = channel_set,
     .pull = pull,
     .tail = tail,
@@ -394,8 +367,6 @@ static const struct broker_driver driver = {
     .list = list,
     .watch = watch,
     .cancel = cancel,
-    .control_send = control_send,
-    .lease_refresh = lease_refresh,
     .destroy = destroy,
 };
 

@@ -40,16 +40,6 @@ static int append(struct broker *broker, struct broker_append *request)
     return embedded_partition_append(embedded_handle_of(broker), request);
 }
 
-/* One gateway alone has nobody to relay to. */
-static int relay(struct broker *broker, uint16_t partition, struct record *const *records,
-                 uint16_t count)
-{
-    (void)partition;
-    (void)records;
-    broker->counters.relayed_records += count;
-    return 0;
-}
-
 static int channel_set(struct broker *broker, struct broker_tail *request)
 {
     return push_request(broker, &request->request);
@@ -102,22 +92,6 @@ static int list(struct broker *broker, struct broker_list *request)
 static int watch(struct broker *broker, struct broker_watch *request)
 {
     return embedded_keys_port_submit(embedded_handle_of(broker)->keys, &request->request);
-}
-
-static int control_send(struct broker *broker, const char *gateway, struct broker_bytes message)
-{
-    (void)broker;
-    (void)gateway;
-    (void)message;
-    return -ENETUNREACH;
-}
-
-/* Nobody else could take the lease. */
-static int lease_refresh(struct broker *broker, uint64_t time_to_live_ms)
-{
-    (void)broker;
-    (void)time_to_live_ms;
-    return 0;
 }
 
 static bool cancel_pull(struct embedded_handle *handle, struct broker_request *request)
@@ -420,7 +394,6 @@ static const struct broker_driver driver = {
     .turn = turn,
     .deadline_ns = deadline_ns,
     .append = append,
-    .relay = relay,
     .channel_set = channel_set,
     .pull = pull,
     .tail = tail,
@@ -431,8 +404,6 @@ static const struct broker_driver driver = {
     .list = list,
     .watch = watch,
     .cancel = cancel,
-    .control_send = control_send,
-    .lease_refresh = lease_refresh,
     .destroy = destroy,
 };
 

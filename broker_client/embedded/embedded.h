@@ -89,8 +89,9 @@ bool embedded_store_helper_turn(struct embedded_store *store, uint64_t now_ns);
 void embedded_store_close(struct embedded_store *store, bool is_clean);
 
 /* The handle of shard options->shard_index; options->ring must be set. 0, -EINVAL or -ENOMEM.
- * broker_destroy waits for nothing: a batch under way may or may not be found at the next start;
- * embedded_broker_is_idle tells when everything taken is committed and answered. */
+ * broker_destroy waits for what the kernel and the helper thread have of it: a batch under way may
+ * or may not be found at the next start; embedded_broker_is_idle tells when everything taken is
+ * committed and answered. */
 int embedded_broker_create(struct embedded_store *store, const struct broker_options *options,
                            struct broker **out_broker);
 bool embedded_broker_is_idle(const struct broker *broker);

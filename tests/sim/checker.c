@@ -172,9 +172,6 @@ static void check_retained(struct model *model, const struct model_life *life,
         model_fail(model, life->client, "retained value %u on %s was superseded long before",
                    receipt->message, model->topics[message->topic]);
     uint32_t times_max = asked * (1 + life->resumes);
-    /* After a crash what is in flight comes under its id, and again, if its mark is still there. */
-    if (model->crash_count != 0)
-        times_max += asked * life->resumes;
     if (count->retained > times_max)
         model_fail(model, life->client, "retained value %u on %s came %u times for %u filters",
                    receipt->message, model->topics[message->topic], count->retained, asked);

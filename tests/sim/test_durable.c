@@ -128,7 +128,8 @@ static bool is_long(void)
     return text != NULL && text[0] == '1';
 }
 
-/* As in test_gateway.c the base is the commit's, and a new one in a long run. */
+/* From a base that stands in CMakeLists.txt while there are open seeds; from a new one in a long
+ * run. */
 static void fresh_seeds_pass(void **state)
 {
     (void)state;
