@@ -61,7 +61,7 @@ struct broker_counters {
     uint64_t blocks_fetched; /* by late readers */
     uint64_t blocks_shared;  /* which they found in memory, or on their way */
     uint64_t key_batches;    /* commits of the key-value store's file */
-    uint64_t key_failures;   /* of these */
+    uint64_t key_failures;   /* of that file: a commit, or anything else at it */
     uint64_t longest_key_commit_ns;
 };
 

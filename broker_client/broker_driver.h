@@ -71,6 +71,26 @@ static inline uint64_t broker_record_bytes(const struct record *record)
     return (uint64_t)record->topic_bytes + record->fields_bytes + record->payload_bytes;
 }
 
+/* A value of a configuration, 0 meaning the default. */
+static inline uint64_t broker_default(uint64_t value, uint64_t otherwise)
+{
+    return value != 0 ? value : otherwise;
+}
+
+/* The order of keys: below, at or above 0. */
+static inline int broker_compare_bytes(struct broker_bytes a, struct broker_bytes b)
+{
+    uint32_t common = ps_min_u32(a.count, b.count);
+    int order = common > 0 ? memcmp(a.bytes, b.bytes, common) : 0;
+    return order != 0 ? order : (a.count > b.count) - (a.count < b.count);
+}
+
+static inline bool broker_has_prefix(struct broker_bytes key, struct broker_bytes prefix)
+{
+    return key.count >= prefix.count &&
+           (prefix.count == 0 || memcmp(key.bytes, prefix.bytes, prefix.count) == 0);
+}
+
 /* Fills in the answer of a request that was cancelled before it had one. */
 void broker_request_set_cancelled(struct broker_request *request);
 

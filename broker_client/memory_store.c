@@ -7,6 +7,7 @@
  */
 #include "memory_store_internal.h"
 
+#include "broker_client/broker_driver.h"
 #include "core/base.h"
 #include "core/heap.h"
 #include "memory_window_internal.h"
@@ -19,11 +20,6 @@ enum {
     RECORD_BYTES_MIN = 1024,
     MEMORY_BYTES_MIN = 1 << 20
 };
-
-static uint64_t default_u64(uint64_t value, uint64_t otherwise)
-{
-    return value != 0 ? value : otherwise;
-}
 
 /* A shard's share of what keys never take holds a largest record, and all shares hold four. */
 static uint32_t share_record(uint64_t log_bytes, uint16_t shard_count)
@@ -45,22 +41,22 @@ static bool complete_config(struct memory_store_config *config)
         config->partition_count == 0 || config->shard_count == 0)
         return false;
     uint64_t memory_bytes = config->memory_bytes;
-    config->key_bytes_max = default_u64(config->key_bytes_max, memory_bytes / 2);
+    config->key_bytes_max = broker_default(config->key_bytes_max, memory_bytes / 2);
     if (config->key_bytes_max >= memory_bytes)
         return false;
     uint32_t record_bytes = share_record(memory_bytes - config->key_bytes_max, config->shard_count);
     uint64_t window_ids = memory_bytes / 16 / config->partition_count /
                           (sizeof(struct memory_window_id) + sizeof(uint32_t));
     window_ids = ps_max_u64(ps_min_u64(window_ids, 8192), 64);
-    config->record_bytes_max = (uint32_t)default_u64(config->record_bytes_max, record_bytes);
-    config->deduplication_max = (uint32_t)default_u64(config->deduplication_max, window_ids);
-    config->deduplication_ms = default_u64(config->deduplication_ms, 120000);
+    config->record_bytes_max = (uint32_t)broker_default(config->record_bytes_max, record_bytes);
+    config->deduplication_max = (uint32_t)broker_default(config->deduplication_max, window_ids);
+    config->deduplication_ms = broker_default(config->deduplication_ms, 120000);
     config->append_queue_bytes =
-        (uint32_t)default_u64(config->append_queue_bytes,
-                              ps_min_u64(memory_bytes / 32 / config->shard_count, UINT32_MAX));
-    config->requests_max = (uint32_t)default_u64(config->requests_max, 1024);
-    config->deleted_entries_max = (uint32_t)default_u64(config->deleted_entries_max, 16384);
-    config->watches_max = (uint16_t)default_u64(config->watches_max, 16);
+        (uint32_t)broker_default(config->append_queue_bytes,
+                                 ps_min_u64(memory_bytes / 32 / config->shard_count, UINT32_MAX));
+    config->requests_max = (uint32_t)broker_default(config->requests_max, 1024);
+    config->deleted_entries_max = (uint32_t)broker_default(config->deleted_entries_max, 16384);
+    config->watches_max = (uint16_t)broker_default(config->watches_max, 16);
     return config->record_bytes_max <= record_bytes && config->deduplication_max <= 1U << 20 &&
            config->deleted_entries_max >= DELETIONS_MIN;
 }
@@ -306,15 +302,8 @@ uint32_t memory_store_get(struct memory_store *store, struct broker_get *get, ui
 
 static bool has_prefix(const struct memory_entry *entry, struct broker_bytes prefix)
 {
-    return entry->key_bytes >= prefix.count &&
-           (prefix.count == 0 || memcmp(memory_entry_key(entry), prefix.bytes, prefix.count) == 0);
-}
-
-static int compare_bytes(struct broker_bytes a, struct broker_bytes b)
-{
-    uint32_t common = ps_min_u32(a.count, b.count);
-    int order = common > 0 ? memcmp(a.bytes, b.bytes, common) : 0;
-    return order != 0 ? order : (a.count > b.count) - (a.count < b.count);
+    const struct broker_bytes key = {memory_entry_key(entry), entry->key_bytes};
+    return broker_has_prefix(key, prefix);
 }
 
 uint32_t memory_store_list(struct memory_store *store, struct broker_list *list, uint64_t wall_ms,
@@ -324,7 +313,7 @@ uint32_t memory_store_list(struct memory_store *store, struct broker_list *list,
     list->count = 0;
     list->is_last = true;
     uint64_t bytes = 0;
-    bool is_after = compare_bytes(list->after, list->prefix) >= 0 && list->after.count > 0;
+    bool is_after = broker_compare_bytes(list->after, list->prefix) >= 0 && list->after.count > 0;
     lock(store);
     struct memory_entry *entry =
         memory_keys_above(&store->keys, is_after ? list->after : list->prefix, !is_after);

@@ -15,8 +15,9 @@
  * RING_MOVED_OUT a socket is the ring's: it is neither read, written, watched nor closed.
  *
  * Thread: created and destroyed by any one thread, with no other ring moving sockets here any
- * more; ring_start and everything after it by the shard's thread, except ring_wake, which any
- * thread may call. ring_now_ns, ring_wall_ms and ring_mode may be called before ring_start.
+ * more; ring_start and everything after it by the shard's thread, except ring_wake, ring_now_ns
+ * and ring_wall_ms, which any thread may call. The latter two and ring_mode may be called before
+ * ring_start.
  */
 #ifndef PENSTOCK_CORE_RING_H
 #define PENSTOCK_CORE_RING_H

@@ -399,7 +399,7 @@ static void on_shard_read(struct hub *hub, struct late_read *read)
     while (!delivery_continue(hub))
         continue;
     if (read->pull.status != BROKER_OK) {
-        hub->lateness[partition] = HUB_WANTS_MEMORY; /* or whatever else the broker lacks */
+        hub->lateness[partition] = HUB_WANTS_READ;
         hub->late_unread++;
         return;
     }
@@ -419,7 +419,7 @@ void catch_up_on_shard_late(struct hub *hub, uint16_t partition, uint64_t sequen
     hub->late_partitions += hub->lateness[partition] == HUB_ON_TIME;
     const struct late_read *read =
         late_read_start(hub, NULL, LATE_READ_SHARD, partition, sequence, BROKER_PULL_RECORDS_MAX);
-    hub->lateness[partition] = read == NULL ? HUB_WANTS_MEMORY : HUB_READS;
+    hub->lateness[partition] = read == NULL ? HUB_WANTS_READ : HUB_READS;
     hub->late_unread += read == NULL;
 }
 
@@ -429,7 +429,7 @@ static void retry_shard_reads(struct hub *hub)
     if (hub->shard->now_ns < hub->reads_due_ns)
         return;
     for (uint32_t p = 0; p < hub->partition_count; p++) {
-        if (hub->lateness[p] != HUB_WANTS_MEMORY)
+        if (hub->lateness[p] != HUB_WANTS_READ)
             continue;
         hub->late_unread--;
         catch_up_on_shard_late(hub, (uint16_t)p, hub->floors[p] + 1);

@@ -1,6 +1,6 @@
 /*
  * A gateway: shards with their rings, heaps and hubs over one broker, the helper thread, the
- * listeners. With gateway_store.h it alone names concrete broker drivers.
+ * listeners. gateway_store.c names the concrete broker drivers.
  *
  * Thread: all of it by the program's main thread; it waits there for signals while the shards run.
  */

@@ -4,6 +4,7 @@
 #include "session/gateway_check.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -100,20 +101,6 @@ static int try_directory(const char *path)
     return access(path, R_OK | W_OK | X_OK) < 0 ? errno : 0;
 }
 
-/* The directory that this one is in: "." without a slash. */
-static void parent_of(const char *path, char *out, size_t out_bytes)
-{
-    snprintf(out, out_bytes, "%s", path);
-    size_t bytes = strlen(out);
-    while (bytes > 1 && out[bytes - 1] == '/')
-        out[--bytes] = '\0';
-    char *slash = strrchr(out, '/');
-    if (slash == NULL)
-        snprintf(out, out_bytes, ".");
-    else
-        slash[slash == out] = '\0';
-}
-
 /* A directory that is not there yet is made at the start, in one that is there. */
 static int check_data_dir(const struct config *config, char *error)
 {
@@ -121,8 +108,8 @@ static int check_data_dir(const struct config *config, char *error)
     int reason = values->data_dir[0] == '\0' ? EINVAL : try_directory(values->data_dir);
     if (reason == ENOENT) {
         char parent[4096];
-        parent_of(values->data_dir, parent, sizeof(parent));
-        reason = try_directory(parent);
+        snprintf(parent, sizeof(parent), "%s", values->data_dir);
+        reason = try_directory(dirname(parent));
     }
     if (reason == 0 || values->broker_type == GATEWAY_BROKER_MEMORY)
         return 0;

@@ -232,7 +232,7 @@ static const struct metric table[] = {
             broker.blocks_shared),
     COUNTER("penstock_key_batches_total", "commits of the key-value store's file", NULL,
             broker.key_batches),
-    COUNTER("penstock_key_failures_total", "of these, those that failed", NULL,
+    COUNTER("penstock_key_failures_total", "times that the key-value store's file failed", NULL,
             broker.key_failures),
     GAUGE("penstock_longest_key_commit_ns", "the longest of these commits", NULL,
           broker.longest_key_commit_ns),

@@ -4,6 +4,7 @@
 #include "session/gateway_store.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -70,18 +71,8 @@ static uint64_t retention_bytes(const struct gateway_config *config)
     char path[4096];
     snprintf(path, sizeof(path), "%s", config->data_dir);
     struct statvfs found;
-    if (statvfs(path, &found) < 0) {
-        size_t bytes = strlen(path);
-        while (bytes > 1 && path[bytes - 1] == '/')
-            path[--bytes] = '\0';
-        char *slash = strrchr(path, '/');
-        if (slash == NULL)
-            snprintf(path, sizeof(path), ".");
-        else
-            slash[slash == path] = '\0';
-        if (statvfs(path, &found) < 0)
-            return RETENTION_BYTES_DEFAULT;
-    }
+    if (statvfs(path, &found) < 0 && statvfs(dirname(path), &found) < 0)
+        return RETENTION_BYTES_DEFAULT;
     uint64_t size = (uint64_t)found.f_blocks * found.f_frsize;
     return ps_min_u64(RETENTION_BYTES_DEFAULT, size / RETENTION_SHARE);
 }

@@ -1,6 +1,6 @@
 /*
  * The broker behind a gateway: its driver as configured (broker.type), the store that the shards'
- * handles share, and what its start found. With gateway.c the only one that knows concrete brokers.
+ * handles share, and what its start found. The only one that calls concrete brokers.
  *
  * Owner: the gateway. Thread: the program's main one; a handle is made and asked by its shard's, or
  * by the main thread while that does not run.

@@ -69,8 +69,8 @@ struct hub_limits {
 /* Of a shard in a partition. */
 enum hub_lateness {
     HUB_ON_TIME,
-    HUB_READS,       /* its mailbox was full: it reads what it missed */
-    HUB_WANTS_MEMORY /* for that read, or what else the broker lacked */
+    HUB_READS,     /* its mailbox was full: it reads what it missed */
+    HUB_WANTS_READ /* one could not be made, or failed: again soon */
 };
 
 /* Shared by the hubs of a gateway; immutable but for what is atomic. */

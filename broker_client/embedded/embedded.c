@@ -3,13 +3,13 @@
  * embedded_handle_internal.h.
  *
  * A turn:
- *   1. what the ring and the helper thread have done: the journal tells what is committed, the
- *      reader answers pulls
+ *   1. numbers; what the ring and the helper thread have done: the journal tells what is committed,
+ *      the reader answers pulls
  *   2. answers that are ready (cancelled requests)
  *   3. partitions that are due: tell what is committed, feed the channel, let appends join
  *   4. the batch that has gathered goes to the ring
  *   5. tails and pulls in the order they came; keys
- *   6. retention, numbers
+ *   6. retention
  * Each step does a bounded amount; the turn says so when something is left.
  */
 #include "broker_client/embedded/embedded.h"
@@ -230,7 +230,7 @@ static bool begin_pull(struct embedded_handle *handle, struct broker_request *re
 static void run_reads(struct embedded_handle *handle, uint32_t *work_left)
 {
     uint32_t reads_max = handle->store->log.config.reads_max;
-    while (handle->reads.count > 0 && handle->reading_count<reads_max && * work_left> 0) {
+    while (*work_left > 0 && handle->reads.count > 0 && handle->reading_count < reads_max) {
         struct broker_request *request = broker_queue_pop(&handle->reads);
         if (begin_pull(handle, request, work_left))
             continue;
@@ -330,8 +330,8 @@ static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
     take_clock(handle, now_ns, wall_ms);
     handle->has_news = false;
     take_files(handle);
-    turn.has_more = journal_turn(handle->journal, now_ns);
-    turn.has_more |= log_reader_turn(handle->reader, now_ns);
+    journal_turn(handle->journal, now_ns);
+    turn.has_more = log_reader_turn(handle->reader, now_ns);
     embedded_reserve_turn(handle);
     finish_answered(handle);
     turn_partitions(handle, &turn);

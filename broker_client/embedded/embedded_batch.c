@@ -166,13 +166,6 @@ static int run_get(struct embedded_keys *keys, struct embedded_task *task)
     return 0;
 }
 
-static int compare_bytes(struct broker_bytes a, struct broker_bytes b)
-{
-    uint32_t common = ps_min_u32(a.count, b.count);
-    int order = common > 0 ? memcmp(a.bytes, b.bytes, common) : 0;
-    return order != 0 ? order : (a.count > b.count) - (a.count < b.count);
-}
-
 /* Where a list begins, or goes on. -ENOENT: there is nothing. */
 static int seek_list(struct embedded_keys *keys, const struct embedded_task *task,
                      const struct broker_list *list, struct key_file_entry *out_entry)
@@ -180,10 +173,10 @@ static int seek_list(struct embedded_keys *keys, const struct embedded_task *tas
     struct broker_bytes after = list->after;
     if (task->resume_bytes > 0)
         after = (struct broker_bytes){task->answer, task->resume_bytes};
-    bool is_after = after.count > 0 && compare_bytes(after, list->prefix) >= 0;
+    bool is_after = after.count > 0 && broker_compare_bytes(after, list->prefix) >= 0;
     int status =
         key_file_seek(keys->file, KEY_FILE_KEYS, is_after ? after : list->prefix, out_entry);
-    if (status == 0 && is_after && compare_bytes(out_entry->key, after) == 0)
+    if (status == 0 && is_after && broker_compare_bytes(out_entry->key, after) == 0)
         status = key_file_next(keys->file, KEY_FILE_KEYS, out_entry);
     return status;
 }
@@ -196,7 +189,7 @@ static int collect_list(struct embedded_keys *keys, const struct embedded_task *
     struct key_file_entry entry;
     uint64_t bytes = 0;
     int status = seek_list(keys, task, list, &entry);
-    for (uint32_t looks = 0; status == 0 && embedded_has_prefix(entry.key, list->prefix);
+    for (uint32_t looks = 0; status == 0 && broker_has_prefix(entry.key, list->prefix);
          status = key_file_next(keys->file, KEY_FILE_KEYS, &entry)) {
         struct embedded_record record;
         if (!embedded_record_read(entry.value, &record))
@@ -432,7 +425,7 @@ static int delete_key(struct embedded_keys *keys, struct broker_write *write,
 static bool is_repeated(const struct broker_commit *commit, uint32_t index)
 {
     for (uint32_t before = 0; before < index; before++)
-        if (compare_bytes(commit->writes[before].key, commit->writes[index].key) == 0)
+        if (broker_compare_bytes(commit->writes[before].key, commit->writes[index].key) == 0)
             return true;
     return false;
 }

@@ -163,7 +163,7 @@ void embedded_partition_start(struct embedded_handle *handle, struct embedded_pa
 /* 0 or -EAGAIN; takes references of its own on the records. */
 int embedded_partition_append(struct embedded_handle *handle, struct broker_append *append);
 /* False: nothing of it can be cancelled any more. */
-bool embedded_partition_cancel_append(struct embedded_handle *handle, struct broker_append *append);
+void embedded_partition_cancel_append(struct embedded_handle *handle, struct broker_append *append);
 /* Takes the waiting pull; -EAGAIN when there is one already. */
 int embedded_partition_channel(struct embedded_handle *handle, struct broker_pull *pull);
 /* False: it is not the one that waits. */
@@ -201,7 +201,7 @@ void embedded_on_indexed(void *context, struct log_segment *segment);
 void embedded_trim(struct embedded_handle *handle, struct embedded_partition *partition,
                    uint64_t below);
 /* Removes trimmed records from the tail, some at a time. Result: there are more. */
-bool embedded_trim_some(struct embedded_handle *handle, struct embedded_partition *partition);
+bool embedded_trim_some(struct embedded_partition *partition);
 /* Extents that retention takes, and the oldest of a tail that is too long. Result: there is more to
  * do. */
 bool embedded_retain(struct embedded_handle *handle);

@@ -34,11 +34,6 @@ enum {
 
 #define MAP_BYTES_DEFAULT (UINT64_C(16) << 30)
 
-static uint64_t default_u64(uint64_t value, uint64_t otherwise)
-{
-    return value != 0 ? value : otherwise;
-}
-
 /* The rest of the map is for what a batch writes anew before the old pages are free, so that what
  * takes no room always passes. */
 static uint64_t room_of(uint64_t map_bytes)
@@ -48,13 +43,13 @@ static uint64_t room_of(uint64_t map_bytes)
 
 static bool complete_options(struct embedded_keys_options *options)
 {
-    options->map_bytes = default_u64(options->map_bytes, MAP_BYTES_DEFAULT);
+    options->map_bytes = broker_default(options->map_bytes, MAP_BYTES_DEFAULT);
     options->map_bytes -= options->map_bytes % MAP_GRAIN_BYTES;
-    options->key_bytes_max = default_u64(options->key_bytes_max, room_of(options->map_bytes));
-    options->requests_max = (uint32_t)default_u64(options->requests_max, REQUESTS_MAX_DEFAULT);
+    options->key_bytes_max = broker_default(options->key_bytes_max, room_of(options->map_bytes));
+    options->requests_max = (uint32_t)broker_default(options->requests_max, REQUESTS_MAX_DEFAULT);
     options->deleted_entries_max =
-        (uint32_t)default_u64(options->deleted_entries_max, DELETED_ENTRIES_MAX_DEFAULT);
-    options->watches_max = (uint16_t)default_u64(options->watches_max, WATCHES_MAX_DEFAULT);
+        (uint32_t)broker_default(options->deleted_entries_max, DELETED_ENTRIES_MAX_DEFAULT);
+    options->watches_max = (uint16_t)broker_default(options->watches_max, WATCHES_MAX_DEFAULT);
     return options->map_bytes >= MAP_BYTES_MIN && options->key_bytes_max < options->map_bytes;
 }
 
@@ -103,7 +98,7 @@ static int recount(struct embedded_keys *keys, struct embedded_state *state)
         return 0;
     const struct broker_bytes prefix = {&kind, 1};
     int status = key_file_seek(keys->file, KEY_FILE_KEYS, prefix, &entry);
-    for (; status == 0 && embedded_has_prefix(entry.key, prefix);
+    for (; status == 0 && broker_has_prefix(entry.key, prefix);
          status = key_file_next(keys->file, KEY_FILE_KEYS, &entry))
         state->kind_count++;
     return status == -ENOENT ? 0 : status;

@@ -326,8 +326,11 @@ static bool has_to_kick(struct embedded_keys_port *port, uint64_t wall_ms)
 bool embedded_keys_port_turn(struct embedded_keys_port *port, uint64_t wall_ms)
 {
     struct embedded_keys *keys = port->keys;
-    atomic_store_explicit(&keys->wall_ms, wall_ms, memory_order_relaxed);
-    bool is_called = atomic_exchange_explicit(&port->is_called, false, memory_order_acq_rel);
+    /* Looked at first: every shard comes here in every turn, and most have nothing to write. */
+    if (atomic_load_explicit(&keys->wall_ms, memory_order_relaxed) != wall_ms)
+        atomic_store_explicit(&keys->wall_ms, wall_ms, memory_order_relaxed);
+    bool is_called = atomic_load_explicit(&port->is_called, memory_order_relaxed) &&
+                     atomic_exchange_explicit(&port->is_called, false, memory_order_acq_rel);
     if (is_called) {
         pthread_mutex_lock(&keys->mutex);
         append_tasks(&port->done, &port->answered);

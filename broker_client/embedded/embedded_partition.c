@@ -55,8 +55,9 @@ static int compare_ids(const void *left, const void *right)
     return a->low < b->low ? -1 : a->low > b->low;
 }
 
-/* What the log had when the store was opened is known as long as this run lasts: a client that a
- * crash cut off before its PUBREC may repeat its PUBLISH hours later. */
+/* The ids that the log had when the store was opened (those of the window before its newest record)
+ * are known as long as this run lasts: a client that a crash cut off before its PUBREC may repeat
+ * its PUBLISH hours later. */
 void embedded_partition_start(struct embedded_handle *handle, struct embedded_partition *partition)
 {
     struct log_partition_state *state = &handle->store->log.partitions[partition->number];
@@ -128,12 +129,12 @@ int embedded_partition_append(struct embedded_handle *handle, struct broker_appe
     return 0;
 }
 
-bool embedded_partition_cancel_append(struct embedded_handle *handle, struct broker_append *append)
+void embedded_partition_cancel_append(struct embedded_handle *handle, struct broker_append *append)
 {
     struct embedded_partition *partition = embedded_partition_of(handle, append->partition);
     bool is_first = partition->appends.first == &append->request;
     if (!broker_queue_remove(&partition->appends, &append->request))
-        return false;
+        return;
     uint32_t joined = is_first ? partition->append_joined : 0;
     if (is_first)
         partition->append_joined = 0;
@@ -146,7 +147,6 @@ bool embedded_partition_cancel_append(struct embedded_handle *handle, struct bro
     broker_queue_push(&partition->joined, &append->request);
     embedded_set_due(handle, partition);
     handle->has_news = true;
-    return true;
 }
 
 int embedded_partition_channel(struct embedded_handle *handle, struct broker_pull *pull)
@@ -375,7 +375,7 @@ void embedded_partition_turn(struct embedded_handle *handle, struct embedded_par
     handle->due_count--;
     uint64_t tail = memory_log_tail(&partition->log);
     atomic_store_explicit(partition->tail, tail, memory_order_release);
-    bool has_trimmed = embedded_trim_some(handle, partition);
+    bool has_trimmed = embedded_trim_some(partition);
     bool is_blocked = false;
     uint64_t fed = feed_channel(handle, partition, &is_blocked);
     finish_joined(handle, partition);

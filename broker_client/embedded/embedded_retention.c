@@ -20,9 +20,6 @@ enum {
     RESERVE_RETRY_MS = 1000
 };
 
-#define RESERVE_SEQUENCES                                                                          \
-    ((uint64_t)1 << 20) /* at once; at half of it the next ones are asked for */
-
 uint64_t embedded_oldest(const struct embedded_partition *partition)
 {
     const struct memory_log *log = &partition->log;
@@ -145,10 +142,9 @@ void embedded_trim(struct embedded_handle *handle, struct embedded_partition *pa
     remove_below(handle, partition, ps_min_u64(below, partition->log.next));
 }
 
-bool embedded_trim_some(struct embedded_handle *handle, struct embedded_partition *partition)
+bool embedded_trim_some(struct embedded_partition *partition)
 {
     struct memory_log *log = &partition->log;
-    (void)handle;
     if (ps_likely(log->first >= log->trim_below))
         return false;
     memory_log_remove(log, log->trim_below, TRIM_MAX);
@@ -285,10 +281,10 @@ void embedded_reserve_turn(struct embedded_handle *handle)
         return;
     for (uint32_t i = 0; i < handle->partition_count; i++) {
         struct embedded_partition *partition = &handle->partitions[i];
-        if (ps_likely(partition->reserved - partition->next >= RESERVE_SEQUENCES / 2))
+        if (ps_likely(partition->reserved - partition->next >= LOG_STORE_RESERVE / 2))
             continue;
         reserve->partition = partition;
-        reserve->until = partition->next + RESERVE_SEQUENCES;
+        reserve->until = partition->next + LOG_STORE_RESERVE;
         reserve->job = (struct helper_job){.run = run_reserve, .context = reserve};
         if (helper_submit(handle->store->log.helper, handle->port, &reserve->job) == 0)
             reserve->is_out = true;

@@ -26,30 +26,26 @@ enum {
     WATCHES_MAX = 16
 };
 
-static uint64_t default_u64(uint64_t value, uint64_t fallback)
-{
-    return value != 0 ? value : fallback;
-}
-
 static void fill_defaults(struct embedded_store_config *config)
 {
     const uint64_t mib = 1 << 20;
-    config->segment_bytes = default_u64(config->segment_bytes, 32 * mib);
-    config->tail_bytes = default_u64(config->tail_bytes, 128 * mib);
-    config->cache_bytes = default_u64(config->cache_bytes, 32 * mib);
-    config->key_map_bytes = default_u64(config->key_map_bytes, 16384 * mib);
-    config->deduplication_ms = default_u64(config->deduplication_ms, DEDUPLICATION_MS);
-    config->deduplication_max = (uint32_t)default_u64(config->deduplication_max, DEDUPLICATION_MAX);
+    config->segment_bytes = broker_default(config->segment_bytes, 32 * mib);
+    config->tail_bytes = broker_default(config->tail_bytes, 128 * mib);
+    config->cache_bytes = broker_default(config->cache_bytes, 32 * mib);
+    config->key_map_bytes = broker_default(config->key_map_bytes, 16384 * mib);
+    config->deduplication_ms = broker_default(config->deduplication_ms, DEDUPLICATION_MS);
+    config->deduplication_max =
+        (uint32_t)broker_default(config->deduplication_max, DEDUPLICATION_MAX);
     config->record_bytes_max =
-        (uint32_t)default_u64(config->record_bytes_max, RECORD_FIELDS_AND_PAYLOAD);
-    config->append_queue_bytes = (uint32_t)default_u64(
+        (uint32_t)broker_default(config->record_bytes_max, RECORD_FIELDS_AND_PAYLOAD);
+    config->append_queue_bytes = (uint32_t)broker_default(
         config->append_queue_bytes,
         ps_min_u64(config->tail_bytes / 8 / ps_max_u32(config->shard_count, 1), UINT32_MAX));
-    config->requests_max = (uint32_t)default_u64(config->requests_max, REQUESTS_MAX);
-    config->reads_max = (uint32_t)default_u64(config->reads_max, READS_MAX);
+    config->requests_max = (uint32_t)broker_default(config->requests_max, REQUESTS_MAX);
+    config->reads_max = (uint32_t)broker_default(config->reads_max, READS_MAX);
     config->deleted_entries_max =
-        (uint32_t)default_u64(config->deleted_entries_max, DELETED_ENTRIES_MAX);
-    config->watches_max = (uint16_t)default_u64(config->watches_max, WATCHES_MAX);
+        (uint32_t)broker_default(config->deleted_entries_max, DELETED_ENTRIES_MAX);
+    config->watches_max = (uint16_t)broker_default(config->watches_max, WATCHES_MAX);
 }
 
 static bool is_valid(const struct embedded_store_config *config)

@@ -152,7 +152,7 @@ static void publish_to(struct embedded_keys *keys, struct embedded_watch *watch,
     if (watch->state == EMBEDDED_WATCH_NEW || watch->is_later_lost)
         return;
     for (const struct embedded_news *news = all->first; news != NULL; news = news->next) {
-        if (news->revision <= watch->told || !embedded_has_prefix(key_of(news), prefix_of(watch)))
+        if (news->revision <= watch->told || !broker_has_prefix(key_of(news), prefix_of(watch)))
             continue;
         if (copy_news(&keys->heap, is_live ? &watch->queue : &watch->later, news)) {
             watch->told = is_live ? news->revision : watch->told;
@@ -211,17 +211,18 @@ void embedded_watch_publish(struct embedded_keys *keys, struct embedded_news_lis
     }
 }
 
-static bool needs_step(const struct embedded_watch *watch)
+/* The first watch that has to be scanned for; NULL: none. */
+static struct embedded_watch *next_to_step(const struct embedded_keys *keys)
 {
-    return watch->state != EMBEDDED_WATCH_LIVE && watch->queue.first == NULL;
+    struct embedded_watch *watch = keys->watches;
+    while (watch != NULL && (watch->state == EMBEDDED_WATCH_LIVE || watch->queue.first != NULL))
+        watch = watch->next_of_all;
+    return watch;
 }
 
 bool embedded_watch_has_work(const struct embedded_keys *keys)
 {
-    const struct embedded_watch *watch = keys->watches;
-    while (watch != NULL && !needs_step(watch))
-        watch = watch->next_of_all;
-    return watch != NULL;
+    return next_to_step(keys) != NULL;
 }
 
 /* Swaps an item down to where it belongs among the first `count`. */
@@ -322,11 +323,10 @@ static int collect(struct embedded_keys *keys, const struct embedded_watch *watc
     if (status < 0)
         return status;
     status = key_file_seek(keys->file, KEY_FILE_KEYS, at.count > 0 ? at : prefix_of(watch), &entry);
-    if (status == 0 && at.count > 0 && entry.key.count == at.count &&
-        memcmp(entry.key.bytes, at.bytes, at.count) == 0)
+    if (status == 0 && at.count > 0 && broker_compare_bytes(entry.key, at) == 0)
         status = key_file_next(keys->file, KEY_FILE_KEYS, &entry);
     uint32_t looks = 0;
-    while (status == 0 && embedded_has_prefix(entry.key, prefix_of(watch)) &&
+    while (status == 0 && broker_has_prefix(entry.key, prefix_of(watch)) &&
            looks++ < SCAN_KEYS_MAX) {
         struct embedded_record record;
         if (!embedded_record_read(entry.value, &record) || entry.key.count > sizeof(scan->at)) {
@@ -358,7 +358,7 @@ static const struct embedded_news *next_deletion(const struct embedded_watch *wa
     const struct embedded_scan *scan = watch->scan;
     uint64_t above = ps_max_u64(scan->emitted, watch->deletions_above);
     while (news != NULL && news->revision <= scan->covered &&
-           (news->revision <= above || !embedded_has_prefix(key_of(news), prefix_of(watch))))
+           (news->revision <= above || !broker_has_prefix(key_of(news), prefix_of(watch))))
         news = news->next;
     return news != NULL && news->revision <= scan->covered ? news : NULL;
 }
@@ -473,9 +473,7 @@ int embedded_watch_step(struct embedded_keys *keys)
     struct embedded_news_list page = {0};
     bool is_last = false;
     pthread_mutex_lock(&keys->mutex);
-    struct embedded_watch *watch = keys->watches;
-    while (watch != NULL && !needs_step(watch))
-        watch = watch->next_of_all;
+    struct embedded_watch *watch = next_to_step(keys);
     bool is_ready =
         watch != NULL && (watch->state == EMBEDDED_WATCH_SCAN || begin_scan(keys, watch));
     if (is_ready)

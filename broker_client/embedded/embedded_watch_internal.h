@@ -72,12 +72,6 @@ struct embedded_watch {
     unsigned char prefix[];
 };
 
-static inline bool embedded_has_prefix(struct broker_bytes key, struct broker_bytes prefix)
-{
-    return key.count >= prefix.count &&
-           (prefix.count == 0 || memcmp(key.bytes, prefix.bytes, prefix.count) == 0);
-}
-
 /* NULL: no memory. */
 struct embedded_news *embedded_news_create(struct heap *heap, struct broker_bytes key,
                                            struct broker_bytes value, uint64_t revision,

@@ -113,13 +113,18 @@ static void forget_kept(struct journal *journal, uint64_t position)
         record_release(journal->heap, *pending_at(journal, journal->kept));
 }
 
-void journal_fail(struct journal *journal, struct journal_pause *pause, const char *operation,
-                  int error)
+void journal_pause(struct journal *journal, struct journal_pause *pause)
 {
     journal->counters.failures++;
     pause->ms =
         pause->ms == 0 ? JOURNAL_PAUSE_FIRST_MS : ps_min_u32(2 * pause->ms, JOURNAL_PAUSE_MAX_MS);
     pause->until_ns = journal->now_ns + (uint64_t)pause->ms * 1000000;
+}
+
+void journal_fail(struct journal *journal, struct journal_pause *pause, const char *operation,
+                  int error)
+{
+    journal_pause(journal, pause);
     if (journal->is_unhealthy)
         return;
     journal->is_unhealthy = true;
@@ -158,7 +163,6 @@ static void finish_write(struct journal *journal)
     }
     ps_assert((uint32_t)journal->write.result == journal->write.bytes);
     journal->counters.batches++;
-    journal->counters.records += batch->records;
     journal->counters.bytes += journal->write.bytes;
     writer->written_end = journal->write.offset + journal->write.bytes;
     uint64_t begun_ns = batch->begun_ns;
@@ -224,18 +228,24 @@ bool journal_take(struct journal *journal, struct ring_file_request *request)
     return true;
 }
 
-/* Encodes what a failure left without a place. */
-static void encode_again(struct journal *journal)
+/* Encodes what has no place yet, as far as there is one. */
+static void encode_pending(struct journal *journal)
 {
-    if (ps_likely(journal->encoded == journal->added) ||
-        (journal->pause.ms > 0 && journal->now_ns < journal->pause.until_ns))
-        return;
     while (journal->encoded < journal->added &&
            batch_put(journal, *pending_at(journal, journal->encoded)))
         ;
 }
 
-bool journal_turn(struct journal *journal, uint64_t now_ns)
+/* The same for what a failure left, once its pause is over. */
+static void encode_again(struct journal *journal)
+{
+    if (ps_likely(journal->encoded == journal->added) ||
+        (journal->pause.ms > 0 && journal->now_ns < journal->pause.until_ns))
+        return;
+    encode_pending(journal);
+}
+
+void journal_turn(struct journal *journal, uint64_t now_ns)
 {
     journal->now_ns = now_ns;
     if (journal->is_write_done)
@@ -246,9 +256,8 @@ bool journal_turn(struct journal *journal, uint64_t now_ns)
         fall_back(journal);
     if (journal->commit == EMBEDDED_COMMIT_MEMORY)
         tell_committed(journal, journal->added, true);
-    bool has_more = journal_segment_turn(journal);
+    journal_segment_turn(journal);
     encode_again(journal);
-    return has_more;
 }
 
 /* The sequences that a new segment begins with: those of the first records of each partition that
@@ -462,9 +471,7 @@ int journal_create(struct log_store *store, struct ring *ring, struct heap *heap
 static int flush_now(struct journal *journal)
 {
     while (journal->written < journal->added) {
-        while (journal->encoded < journal->added &&
-               batch_put(journal, *pending_at(journal, journal->encoded)))
-            ;
+        encode_pending(journal);
         if (journal->gathering->records == 0) {
             int status = journal_segment_make_room(journal);
             if (status < 0)

@@ -54,7 +54,6 @@ struct journal_events {
 
 struct journal_counters {
     uint64_t batches;
-    uint64_t records;
     uint64_t bytes;    /* written, headers included */
     uint64_t failures; /* of writes, syncs, and of preparing and indexing segments */
     uint64_t segments; /* begun */
@@ -80,8 +79,8 @@ int journal_add(struct journal *journal, struct record *record);
  * the next turn. */
 bool journal_take(struct journal *journal, struct ring_file_request *request);
 
-/* Tells what is committed, goes on with segments. True: call again soon. */
-bool journal_turn(struct journal *journal, uint64_t now_ns);
+/* Tells what is committed, goes on with segments. */
+void journal_turn(struct journal *journal, uint64_t now_ns);
 
 /* Submits what has gathered; after what the turn adds. True: call again soon. */
 bool journal_send(struct journal *journal, uint64_t now_ns);

@@ -28,15 +28,12 @@ static void run_index(void *context)
     job->status = log_store_index(job->journal->store, job->segment, job->bytes, &job->state);
 }
 
-/* Hands a job to the helper thread. True: it has it. */
-static bool submit(struct journal *journal, struct journal_job *job)
+/* Hands a job to the helper thread, which has it if it is_out. */
+static void submit(struct journal *journal, struct journal_job *job)
 {
-    int status = helper_submit(journal->store->helper, journal->port, &job->job);
-    if (status == 0)
-        job->is_out = true;
-    else
+    job->is_out = helper_submit(journal->store->helper, journal->port, &job->job) == 0;
+    if (!job->is_out)
         job->pause.until_ns = journal->now_ns + JOURNAL_PAUSE_FIRST_MS * 1000000ULL;
-    return status == 0;
 }
 
 static void drop(struct journal *journal, struct log_segment *segment)
@@ -163,10 +160,7 @@ static bool finish_index(struct journal *journal)
     if (job->status == -EAGAIN)
         return true;
     if (job->status < 0) {
-        journal->counters.failures++;
-        job->pause.ms = job->pause.ms == 0 ? JOURNAL_PAUSE_FIRST_MS
-                                           : ps_min_u32(2 * job->pause.ms, JOURNAL_PAUSE_MAX_MS);
-        job->pause.until_ns = journal->now_ns + (uint64_t)job->pause.ms * 1000000;
+        journal_pause(journal, &job->pause);
         return false;
     }
     job->pause.ms = 0;
@@ -220,7 +214,7 @@ static void begin_index(struct journal *journal)
     submit(journal, job);
 }
 
-bool journal_segment_turn(struct journal *journal)
+void journal_segment_turn(struct journal *journal)
 {
     take_jobs(journal);
     struct journal_writer *writer = journal->current;
@@ -232,7 +226,6 @@ bool journal_segment_turn(struct journal *journal)
         retire(journal, writer);
     begin_prepare(journal);
     begin_index(journal);
-    return false;
 }
 
 uint64_t journal_segment_deadline_ns(const struct journal *journal)

@@ -2,9 +2,9 @@
  * The inside of a journal, shared by journal.c (records, batches, writes) and journal_segment.c
  * (segments: prepared, left, indexed). Positions count the records that were ever added:
  *
- *   kept <= sync position <= written <= sent <= encoded <= added       kept <= committed <= added
+ *   kept <= sync position <= written <= encoded <= added       kept <= committed <= added
  *
- * kept..added are in `pending`. After a failure written, sent and encoded fall back to kept, and
+ * kept..added are in `pending`. After a failure written and encoded fall back to kept, and
  * everything is encoded again for another segment.
  */
 #ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_JOURNAL_STATE_INTERNAL_H
@@ -120,8 +120,8 @@ struct journal_writer *journal_segment_for(struct journal *journal, uint64_t byt
 /* Gives up both segments, whose batches are not all synced. */
 void journal_segment_abandon(struct journal *journal);
 
-/* Takes finished jobs, retires what is left and synced, begins jobs. True: call again soon. */
-bool journal_segment_turn(struct journal *journal);
+/* Takes finished jobs, retires what is left and synced, begins jobs. */
+void journal_segment_turn(struct journal *journal);
 uint64_t journal_segment_deadline_ns(const struct journal *journal);
 
 int journal_segment_init(struct journal *journal, void (*wake)(void *), void *wake_context);
@@ -132,6 +132,9 @@ void journal_segment_deinit(struct journal *journal);
 /* At the end: syncs what was left and lets it go, prepares a segment if there is none that fits,
  * and waits for that. 0, or -errno; -ENOMEM when that was not what a record waited for. */
 int journal_segment_make_room(struct journal *journal);
+
+/* Counts a failure; the next attempt comes after a longer pause. */
+void journal_pause(struct journal *journal, struct journal_pause *pause);
 
 /* Notes a failure, says so once, and when the next attempt may come. */
 void journal_fail(struct journal *journal, struct journal_pause *pause, const char *operation,

@@ -212,7 +212,6 @@ static void report_cut(struct examination *examination, uint64_t end, bool is_da
     struct recovery *recovery = examination->recovery;
     struct recovery_segment *found = examination->found;
     uint64_t bytes = end - found->data_end;
-    found->is_cut = true;
     if (is_damage)
         recovery->store->recovery.repaired_bytes += bytes;
     else
@@ -544,14 +543,8 @@ static int check_index_blocks(struct heap *heap, const struct segment_index *ind
 {
     unsigned char *block = heap_alloc(heap, SEGMENT_INDEX_BLOCK_BYTES);
     int result = block == NULL ? -ENOMEM : 0;
-    for (uint32_t number = 0; number < index->block_count && result == 0; number++) {
-        size_t count = 0;
-        result = disk_read(fd, block, SEGMENT_INDEX_BLOCK_BYTES,
-                           (uint64_t)number * SEGMENT_INDEX_BLOCK_BYTES, &count);
-        if (result == 0 && (count != SEGMENT_INDEX_BLOCK_BYTES ||
-                            !segment_index_block_check(index->number, number, block)))
-            result = -EBADMSG;
-    }
+    for (uint32_t number = 0; number < index->block_count && result == 0; number++)
+        result = segment_index_read_block(fd, index->number, number, block);
     heap_free(heap, block);
     return result;
 }

@@ -51,7 +51,7 @@ struct log_reader {
     struct log_read *free;
     struct log_read *ready_first;
     struct log_read *ready_last;
-    uint64_t logged[LOGGED_MAX]; /* numbers of segments + 1 */
+    uint64_t logged[LOGGED_MAX]; /* numbers of segments */
     uint32_t logged_count;
     uint32_t paused_count;
     uint32_t read_count; /* not free */
@@ -153,7 +153,6 @@ int log_reader_pull(struct log_reader *reader, struct broker_pull *pull)
         return -EAGAIN;
     reader->free = own->next;
     reader->read_count++;
-    reader->counters.pulls++;
     own->failures = 0;
     set_ready(reader, own);
     return 0;

@@ -49,7 +49,6 @@ struct log_reader_events {
 };
 
 struct log_reader_counters {
-    uint64_t pulls;
     uint64_t records;
     uint64_t blocks_fetched;
     uint64_t blocks_shared;  /* found in the cache or on their way */

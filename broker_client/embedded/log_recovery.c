@@ -64,14 +64,6 @@ static int compare_numbers(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static int remove_named(struct log_store *store, uint64_t number, const char *suffix)
-{
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(number, suffix, name);
-    int result = disk_remove(store->log_directory, name);
-    return result == -ENOENT ? 0 : result;
-}
-
 /* One entry for each number with data; an index alone is what a removal left. */
 static void merge_names(struct recovery *recovery)
 {
@@ -236,9 +228,9 @@ static int settle(struct recovery *recovery, struct recovery_segment *found)
     struct log_store *store = recovery->store;
     int result = 0;
     if (found->verdict == RECOVERY_NOTHING) {
-        result = remove_named(store, found->number, "seg");
+        result = log_segment_remove_file(store, found->number, "seg");
         if (result == 0)
-            result = remove_named(store, found->number, "idx");
+            result = log_segment_remove_file(store, found->number, "idx");
         log_segment_destroy(store->heap, found->segment);
         found->segment = NULL;
         return result;
@@ -266,7 +258,7 @@ static int settle_all(struct recovery *recovery)
         if (found->has_data)
             result = settle(recovery, found);
         else
-            result = remove_named(store, found->number, "idx");
+            result = log_segment_remove_file(store, found->number, "idx");
     }
     if (result == 0)
         result = disk_sync_directory(store->log_directory);

@@ -24,7 +24,6 @@ struct recovery_segment {
     uint64_t number;
     bool has_data;
     bool has_index;
-    bool is_cut; /* something behind its data was there */
     enum recovery_verdict verdict;
     struct log_segment *segment; /* NULL until it was examined */
     uint64_t file_bytes;
@@ -71,6 +70,8 @@ void log_segment_destroy(struct heap *heap, struct log_segment *segment);
 void log_segment_publish(struct log_store *store, struct log_segment *segment,
                          struct segment_index *index, int index_fd);
 void log_store_append(struct log_store *store, struct log_segment *segment);
+/* A file that is gone is removed: 0, else -errno. */
+int log_segment_remove_file(struct log_store *store, uint64_t number, const char *suffix);
 
 /* Writes the line and gives `result` back. */
 int log_store_refuse(const struct log_store *store, char *error, int result, const char *format,

@@ -112,6 +112,24 @@ int log_scan_next(struct log_scan *scan, void *context,
     return 0;
 }
 
+/* The scan goes on at the first batch header, of at least that number, that begins within `part`
+ * bytes; `left` bytes are there. False: none does. */
+static bool find_header(struct log_scan *scan, const unsigned char *bytes, size_t part, size_t left,
+                        uint64_t offset, uint64_t batch_min)
+{
+    for (size_t byte = 0; byte < part && left - byte >= SEGMENT_BATCH_HEADER_BYTES;
+         byte += SEGMENT_ALIGNMENT) {
+        struct segment_batch batch;
+        if (segment_batch_decode(scan->number, bytes + byte, &batch) < 0 ||
+            batch.number < batch_min)
+            continue;
+        scan->offset = offset + byte;
+        scan->batch = batch.number;
+        return true;
+    }
+    return false;
+}
+
 int log_scan_search(struct log_scan *scan, uint64_t from, uint64_t batch_min, uint64_t *out_end)
 {
     enum { STEP = LOG_SCAN_BYTES - 64 }; /* each with what follows fills the buffer once */
@@ -131,16 +149,8 @@ int log_scan_search(struct log_scan *scan, uint64_t from, uint64_t batch_min, ui
             for (size_t byte = 0; byte < part; byte++)
                 if (bytes[at + byte] != 0)
                     *out_end = offset + at + byte + 1;
-            for (size_t byte = 0; byte < part; byte += SEGMENT_ALIGNMENT) {
-                struct segment_batch batch;
-                if (count + beyond - at - byte >= SEGMENT_BATCH_HEADER_BYTES &&
-                    segment_batch_decode(scan->number, bytes + at + byte, &batch) == 0 &&
-                    batch.number >= batch_min) {
-                    scan->offset = offset + at + byte;
-                    scan->batch = batch.number;
-                    return 1;
-                }
-            }
+            if (find_header(scan, bytes + at, part, count + beyond - at, offset + at, batch_min))
+                return 1;
         }
         offset += count;
     }

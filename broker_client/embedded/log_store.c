@@ -334,11 +334,10 @@ static bool raise_floors(struct log_store *store, const struct log_segment *segm
     return is_raised;
 }
 
-static int remove_file(struct log_store *store, const struct log_segment *segment,
-                       const char *suffix)
+int log_segment_remove_file(struct log_store *store, uint64_t number, const char *suffix)
 {
     char name[SEGMENT_NAME_BYTES];
-    segment_name(segment->number, suffix, name);
+    segment_name(number, suffix, name);
     int result = disk_remove(store->log_directory, name);
     return result == -ENOENT ? 0 : result;
 }
@@ -375,11 +374,11 @@ static int remove_files(struct log_store *store, const struct log_segment *segme
     if (must_write)
         result = log_numbers_write(store->directory, store->helper_heap, store->numbers);
     for (const struct log_segment *at = segments; at != NULL && result == 0; at = at->next_doomed)
-        result = remove_file(store, at, "seg");
+        result = log_segment_remove_file(store, at->number, "seg");
     if (result == 0)
         result = disk_sync_directory(store->log_directory);
     for (const struct log_segment *at = segments; at != NULL && result == 0; at = at->next_doomed)
-        result = remove_file(store, at, "idx");
+        result = log_segment_remove_file(store, at->number, "idx");
     return result;
 }
 

@@ -17,7 +17,8 @@
 
 struct helper;
 
-enum { LOG_STORE_RESERVE = 1 << 20 }; /* sequences that a start reserves for each partition */
+/* Sequences reserved ahead for each partition: at a start, and when half of them is used. */
+enum { LOG_STORE_RESERVE = 1 << 20 };
 
 /* A segment file. References: one of the list, one per extent, one of its writer or job. When the
  * last one of a dropped segment is gone, log_store_retain removes its files. */

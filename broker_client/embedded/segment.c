@@ -188,16 +188,11 @@ int segment_batch_decode(uint64_t segment, const void *header, struct segment_ba
     return 0;
 }
 
-static uint32_t padded(uint32_t bytes)
-{
-    return (bytes + SEGMENT_ALIGNMENT - 1) & ~(uint32_t)(SEGMENT_ALIGNMENT - 1);
-}
-
 /* The record at `at`, of which at most `left` bytes are there, as far as its header goes. */
 static bool peek(const unsigned char *at, uint32_t left, struct record_view *out_view)
 {
     return left >= RECORD_HEADER_BYTES && record_peek(at, out_view) && out_view->sequence > 0 &&
-           out_view->bytes <= left && padded(out_view->bytes) <= left;
+           segment_padded(out_view->bytes) <= left;
 }
 
 static bool is_whole(uint64_t segment, const unsigned char *bytes,
@@ -210,7 +205,7 @@ static bool is_whole(uint64_t segment, const unsigned char *bytes,
         if (!peek(at, batch->bytes - position, &view) ||
             !record_check(segment_seed(segment, view.partition), at, view.bytes))
             return false;
-        position += padded(view.bytes);
+        position += (uint32_t)segment_padded(view.bytes);
     }
     return position == batch->bytes;
 }
@@ -227,7 +222,7 @@ int segment_batch_scan(uint64_t segment, uint64_t offset, const void *bytes,
         struct segment_record record = {.offset = offset + position};
         bool is_record = record_peek(from + position, &record.view);
         ps_assert(is_record);
-        position += padded(record.view.bytes);
+        position += (uint32_t)segment_padded(record.view.bytes);
         int result = on_record(context, &record);
         if (result < 0)
             return result;

@@ -182,8 +182,7 @@ static int header_decode(const unsigned char *bytes, struct segment_index *index
     return 0;
 }
 
-/* Reads a block and checks it. 0, -EBADMSG or what the disk said. */
-static int read_block(int fd, uint64_t number, uint32_t block, unsigned char *bytes)
+int segment_index_read_block(int fd, uint64_t number, uint32_t block, void *bytes)
 {
     size_t count = 0;
     int result = disk_read(fd, bytes, SEGMENT_INDEX_BLOCK_BYTES,
@@ -199,7 +198,7 @@ static int read_block(int fd, uint64_t number, uint32_t block, unsigned char *by
 static int read_counts(int fd, uint64_t number, uint64_t file_bytes, unsigned char *block,
                        uint32_t *out_partitions, uint32_t *out_fences, uint32_t *out_blocks)
 {
-    int result = read_block(fd, number, 0, block);
+    int result = segment_index_read_block(fd, number, 0, block);
     if (result < 0)
         return result;
     if (memcmp(block + AT_MAGIC, magic, sizeof(magic)) != 0 ||
@@ -239,7 +238,7 @@ static int load(int fd, struct heap *heap, uint64_t number, struct segment_index
     result = index == NULL || header == NULL ? -ENOMEM : 0;
     for (uint32_t at = 0; at < blocks && result == 0; at++) {
         if (at > 0)
-            result = read_block(fd, number, at, block);
+            result = segment_index_read_block(fd, number, at, block);
         memcpy(header + (size_t)at * SEGMENT_INDEX_PAYLOAD_BYTES, block,
                SEGMENT_INDEX_PAYLOAD_BYTES);
     }
@@ -285,8 +284,8 @@ int segment_index_load_ids(int fd, struct heap *heap, const struct segment_index
     for (uint32_t entry = 0; entry < index->ids_count && result == 0; entry++) {
         uint32_t in_block = entry % SEGMENT_INDEX_IDS;
         if (in_block == 0)
-            result =
-                read_block(fd, index->number, index->ids_block + entry / SEGMENT_INDEX_IDS, block);
+            result = segment_index_read_block(fd, index->number,
+                                              index->ids_block + entry / SEGMENT_INDEX_IDS, block);
         if (result < 0)
             break;
         const unsigned char *at = block + in_block * SEGMENT_INDEX_ID_BYTES;

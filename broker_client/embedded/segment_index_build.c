@@ -235,8 +235,7 @@ int segment_index_builder_add(struct segment_index_builder *builder,
     places[builder->places.count++] = (struct place){
         (uint32_t)(view->sequence - first), (uint32_t)(record->offset / SEGMENT_ALIGNMENT), slot};
     bool is_first = of->records == 0;
-    uint64_t bytes =
-        (view->bytes + SEGMENT_ALIGNMENT - 1ULL) / SEGMENT_ALIGNMENT * SEGMENT_ALIGNMENT;
+    uint64_t bytes = segment_padded(view->bytes);
     of->first = first;
     of->next = view->sequence + 1;
     of->records++;

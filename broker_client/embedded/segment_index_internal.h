@@ -120,6 +120,9 @@ int segment_index_load_ids(int fd, struct heap *heap, const struct segment_index
 /* True: the checksum of block `block` of that segment's index holds. */
 bool segment_index_block_check(uint64_t number, uint32_t block, const void *bytes);
 
+/* Reads one block of an index file, and checks it. 0, -EBADMSG, or what the disk said. */
+int segment_index_read_block(int fd, uint64_t number, uint32_t block, void *bytes);
+
 /* The hash under which a topic (levels 0) or the prefix of its first `levels` levels stands. */
 uint32_t segment_index_hash(uint64_t hash_seed, uint16_t partition, uint32_t levels,
                             const void *text, uint32_t text_bytes);

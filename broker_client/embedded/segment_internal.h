@@ -69,11 +69,15 @@ void segment_batch_encode(uint64_t segment, const struct segment_batch *batch, v
 /* Reads SEGMENT_BATCH_HEADER_BYTES. 0, or -EBADMSG: no batch header stands here. */
 int segment_batch_decode(uint64_t segment, const void *header, struct segment_batch *out_batch);
 
-/* Bytes of a record in a batch. */
+/* Bytes of a record in a batch, of its encoded ones. */
+static inline uint64_t segment_padded(uint64_t bytes)
+{
+    return (bytes + SEGMENT_ALIGNMENT - 1) & ~(uint64_t)(SEGMENT_ALIGNMENT - 1);
+}
+
 static inline uint64_t segment_record_bytes(const struct record *record)
 {
-    return (record_encoded_bytes(record) + SEGMENT_ALIGNMENT - 1) &
-           ~(uint64_t)(SEGMENT_ALIGNMENT - 1);
+    return segment_padded(record_encoded_bytes(record));
 }
 
 /* What a scan is told of each record of a whole batch; nothing is copied. */

@@ -480,8 +480,7 @@ static bool walk_over(struct segment_read *read, const unsigned char *bytes)
         read->walked++;
         read->walk_from = sequence + 1;
     }
-    read->walk_offset +=
-        ((uint64_t)count + SEGMENT_ALIGNMENT - 1) & ~(uint64_t)(SEGMENT_ALIGNMENT - 1);
+    read->walk_offset += segment_padded(count);
     return true;
 }
 

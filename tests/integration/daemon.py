@@ -19,14 +19,6 @@ STOP_SECONDS_MAX = 30
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:")
 
 
-def takes_settings(program, *settings):
-    """Whether the program knows these keys and accepts the values."""
-    words = [word for setting in settings for word in ("--set", setting)]
-    answer = subprocess.run([program, "--print-config", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            timeout=START_SECONDS_MAX, check=False)
-    return answer.returncode == 0
-
-
 def lasting_port():
     """A free port for a server that ends and comes back. One that the system gives away by itself would not
     do: while the server is away a client's own end may get it, and then is connected with itself."""

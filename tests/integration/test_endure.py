@@ -1,6 +1,6 @@
 """`penstock-bench endure` itself: sessions that are cut and come back lose nothing, and what is lost is told."""
 
-from daemon import Daemon, lasting_port, takes_settings
+from daemon import Daemon, lasting_port
 from endure import Endure
 from proxy import Proxy
 from suite import behaviour, main
@@ -29,10 +29,7 @@ def sessions_endure_connections_that_are_cut(gateway):
 @behaviour()
 def what_a_server_forgets_is_told(gateway):
     # Its memory is all it has: killed, it knows no session and no message that a subscriber waits for.
-    program = gateway.daemon.program
-    settings = ("broker.type=memory",)
-    settings = settings if takes_settings(program, *settings) else ()
-    daemon = Daemon(program, gateway.shards, settings, port=lasting_port())
+    daemon = Daemon(gateway.daemon.program, gateway.shards, ("broker.type=memory",), port=lasting_port())
     try:
         with Endure(daemon.program, daemon.port, "--connections", "4", "--drain", "2") as load:
             load.wait_for_acks(300)

@@ -2,10 +2,9 @@
 acknowledged is missing. On a small file system of the test's own (full_disk.py)."""
 
 import os
-from collections import deque
 
 import mqtt
-from daemon import Daemon, lasting_port, takes_settings
+from daemon import Daemon, lasting_port
 from full_disk import SmallDisk, enter_namespace, is_possible
 from suite import Skipped, behaviour, main
 
@@ -86,17 +85,11 @@ class Scene:
     """A daemon on a small disk, a session that is offline, a QoS 0 pair, and a publisher; use as a context."""
 
     def __init__(self, gateway):
-        program = gateway.daemon.program
-        if not takes_settings(program, EMBEDDED[0]):
-            raise Skipped("this gateway has no broker.type=embedded")
         if not is_possible():
             raise Skipped("neither root nor user namespaces: no file system of our own")
-        has_small = takes_settings(program, *SMALL_SEGMENTS)
-        # Each shard has a segment that it writes and one that is prepared.
-        size = 24 * MIB if has_small else (3 * gateway.shards + 3) * 32 * MIB
         self.gateway = gateway
-        self.disk = SmallDisk(size)
-        self.settings = EMBEDDED + (SMALL_SEGMENTS if has_small else ())
+        self.disk = SmallDisk(24 * MIB)
+        self.settings = EMBEDDED + SMALL_SEGMENTS
 
     def __enter__(self):
         gateway = self.gateway
@@ -125,8 +118,8 @@ class Scene:
         """QoS 0 flows."""
         for number in range(50):
             self.talker.publish(self.gateway.topic("talk"), b"%d" % number)
-        said = deque(self.listener.next_message().payload for _ in range(50))
-        assert said == deque(b"%d" % number for number in range(50)), said
+        said = [self.listener.next_message().payload for _ in range(50)]
+        assert said == [b"%d" % number for number in range(50)], said
 
     def fill(self):
         self.publisher.fill(lambda: is_unhealthy(self.daemon, self.gateway.shards))

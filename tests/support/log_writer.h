@@ -18,7 +18,6 @@
 
 enum {
     LOG_WRITER_BATCH_BYTES_MAX = 1 << 16,
-    LOG_WRITER_RECORDS_MAX = 256,
     LOG_WRITER_PARTITIONS_MAX = 64,
     LOG_WRITER_LEFT_MAX = 8 /* beyond, the oldest is indexed at once */
 };

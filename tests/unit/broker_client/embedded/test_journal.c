@@ -20,7 +20,7 @@
 #include "sim/disk_sim.h"
 #include "sim/network.h"
 
-enum { PARTITIONS = 2, COMMITTED_MAX = 100000, MS = 1000000, TURNS_MAX = 10000 };
+enum { PARTITIONS = 2, MS = 1000000, TURNS_MAX = 10000 };
 
 struct fixture {
     struct sim_world *world;
