@@ -137,7 +137,7 @@ def penstock(*options, host="127.0.0.1", core=SERVER_CORE, shards=1, data=None):
     with tempfile.TemporaryDirectory(prefix="perf-") as directory:
         log_path = pathlib.Path(directory) / "log"
         words = ["taskset", "-c", core, str(BUILD / "penstock"), "--listen", f"{host}:0", "--shards", str(shards),
-                 "--data-dir", str(data or directory), "--set", "admin.listen=127.0.0.1:0", *options]
+                 "--data-dir", str(data or pathlib.Path(directory) / "data"), "--set", "admin.listen=127.0.0.1:0", *options]
         with open(log_path, "wb") as log:
             process = subprocess.Popen(words, stdout=log, stderr=log)
         try:
