@@ -76,12 +76,7 @@ static void a_file_of_mosquitto_passwd_opens_for_its_users(void **state)
     (void)state;
     struct fixture fixture;
     set_up(&fixture);
-    char path[512];
-    const char *slash = strstr(__FILE__, "unit/session/");
-    assert_non_null(slash);
-    snprintf(path, sizeof(path), "%.*sfixtures/mosquitto_passwd", (int)(slash - __FILE__),
-             __FILE__);
-    assert_int_equal(load(&fixture, path), 0);
+    assert_int_equal(load(&fixture, PENSTOCK_FIXTURES "/mosquitto_passwd"), 0);
     assert_int_equal(password_file_user_count(fixture.file), 4);
     assert_true(check(&fixture, "alice", "wonderland"));
     assert_true(check(&fixture, "bob", ""));
@@ -106,12 +101,7 @@ static void a_zero_byte_is_part_of_a_password(void **state)
     (void)state;
     struct fixture fixture;
     set_up(&fixture);
-    char path[512];
-    const char *slash = strstr(__FILE__, "unit/session/");
-    assert_non_null(slash);
-    snprintf(path, sizeof(path), "%.*sfixtures/mosquitto_passwd", (int)(slash - __FILE__),
-             __FILE__);
-    assert_int_equal(load(&fixture, path), 0);
+    assert_int_equal(load(&fixture, PENSTOCK_FIXTURES "/mosquitto_passwd"), 0);
     assert_false(password_check(fixture.file, "alice", 5, "wonderland\0x", 12));
     assert_false(password_check(fixture.file, "old-user", 8, "old-secret\0", 11));
     assert_false(password_check(fixture.file, "alice\0", 6, "wonderland", 10));
