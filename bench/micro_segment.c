@@ -13,6 +13,8 @@
 #include "micro.h"
 #include "segment_index_internal.h"
 
+#define SEED UINT64_C(0x1234567890abcdef) /* of the segment */
+
 enum {
     NUMBER = 5,
     PARTITIONS = 16,
@@ -61,7 +63,7 @@ static uint32_t write_record(struct subject *subject, uint32_t number, uint64_t 
     record->sequence = next[record->partition]++;
     record->publish_ms = 1700000000000 + number;
     uint32_t bytes = (uint32_t)segment_record_bytes(record);
-    long encoded = record_encode(record, segment_seed(NUMBER, record->partition), to, bytes);
+    long encoded = record_encode(record, segment_record_seed(SEED, record->partition), to, bytes);
     ps_assert(encoded > 0);
     record_release(&subject->heap, record);
     return bytes;
@@ -132,7 +134,7 @@ static void scan_batch(struct subject *subject)
 {
     uint32_t at = subject->position;
     int result =
-        segment_batch_scan(NUMBER, subject->offsets[at], subject->bytes + subject->offsets[at],
+        segment_batch_scan(SEED, subject->offsets[at], subject->bytes + subject->offsets[at],
                            &subject->batches[at], subject, on_record);
     ps_assert(result == 0);
     subject->position = at + 1 < subject->batch_count ? at + 1 : 0;

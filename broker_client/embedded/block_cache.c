@@ -362,7 +362,7 @@ static int check(struct block_cache *cache, const struct cached_block *block)
     if (!block->place.is_index)
         return 0;
     if (result == BLOCK_BYTES &&
-        segment_index_block_check(block->number, block->place.block, block->bytes))
+        segment_index_block_check(block->place.segment->seed, block->place.block, block->bytes))
         return 0;
     cache->counters->damaged_blocks++;
     return -EBADMSG;

@@ -70,7 +70,7 @@ static bool batch_put(struct journal *journal, const struct record *record)
     }
     unsigned char *out = batch_bytes(journal, batch) + batch->bytes;
     memset(out + bytes - SEGMENT_ALIGNMENT, 0, SEGMENT_ALIGNMENT); /* the filling */
-    uint64_t seed = segment_seed(batch->writer->segment->number, record->partition);
+    uint64_t seed = segment_record_seed(batch->writer->segment->seed, record->partition);
     ps_assert(record_encode(record, seed, out, bytes) > 0);
     batch->bytes += (uint32_t)bytes;
     batch->records++;
@@ -283,7 +283,7 @@ static void fill_header(struct journal *journal, const struct journal_batch *bat
         ps_assert(of->partition == record->partition);
         of->next = record->sequence;
     }
-    segment_header_encode(&header, journal->partitions, out);
+    segment_header_encode(batch->writer->segment->seed, &header, journal->partitions, out);
 }
 
 /* The gathering batch as a request; its number and place are taken when it is sent. */
@@ -293,7 +293,7 @@ static struct ring_file_request prepare_write(struct journal *journal)
     const struct journal_writer *writer = batch->writer;
     unsigned char *bytes = batch_bytes(journal, batch);
     const struct segment_batch header = {writer->batches, batch->bytes, batch->records};
-    segment_batch_encode(writer->segment->number, &header, bytes);
+    segment_batch_encode(writer->segment->seed, &header, bytes);
     struct ring_file_request request = {
         .fd = writer->segment->fd,
         .kind =

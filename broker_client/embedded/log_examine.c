@@ -483,8 +483,8 @@ static int examine_file(struct recovery *recovery, struct recovery_segment *foun
     examination.is_last_run = recovery_run(found->number) == numbers->run;
     examination.is_lenient = examination.is_last_run && is_lenient_run(numbers);
     struct heap *heap = recovery->store->heap;
-    int result = log_scan_init(&examination.scan, heap, found->segment->fd, found->number,
-                               found->file_bytes);
+    int result = log_scan_init(&examination.scan, heap, found->segment->fd, found->segment->seed,
+                               found->number, found->file_bytes);
     if (result < 0)
         return io_failed(&examination, result);
     result = examine_data(&examination);
@@ -544,7 +544,7 @@ static int check_index_blocks(struct heap *heap, const struct segment_index *ind
     unsigned char *block = heap_alloc(heap, SEGMENT_INDEX_BLOCK_BYTES);
     int result = block == NULL ? -ENOMEM : 0;
     for (uint32_t number = 0; number < index->block_count && result == 0; number++)
-        result = segment_index_read_block(fd, index->number, number, block);
+        result = segment_index_read_block(fd, index->seed, number, block);
     heap_free(heap, block);
     return result;
 }
@@ -585,8 +585,8 @@ static int examine_index(struct recovery *recovery, uint32_t position, bool *out
     struct log_store *store = recovery->store;
     struct segment_index *index = NULL;
     int index_fd = -1;
-    int result =
-        segment_index_load(store->log_directory, store->heap, found->number, &index, &index_fd);
+    int result = segment_index_load(store->log_directory, store->heap, found->segment->seed,
+                                    found->number, &index, &index_fd);
     if (result == -EBADMSG) { /* the segment has it all: it is made again */
         store->recovery.indexes_damaged++;
         if (store->log != NULL)
@@ -619,7 +619,7 @@ int log_examine(struct recovery *recovery, uint32_t position)
     struct log_store *store = recovery->store;
     char name[SEGMENT_NAME_BYTES];
     segment_name(found->number, "seg", name);
-    found->segment = log_segment_create(store->heap, found->number);
+    found->segment = log_segment_create(store, store->heap, found->number);
     if (found->segment == NULL)
         return log_store_refuse(store, recovery->error, -ENOMEM, "memory is out");
     int result = disk_open(store->log_directory, name, DISK_OPEN_WRITE, &found->segment->fd);

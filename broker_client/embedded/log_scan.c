@@ -7,10 +7,11 @@
 #include "core/disk.h"
 #include "core/heap.h"
 
-int log_scan_init(struct log_scan *scan, struct heap *heap, int fd, uint64_t number,
+int log_scan_init(struct log_scan *scan, struct heap *heap, int fd, uint64_t seed, uint64_t number,
                   uint64_t file_bytes)
 {
-    *scan = (struct log_scan){.heap = heap, .fd = fd, .number = number, .file_bytes = file_bytes};
+    *scan = (struct log_scan){
+        .heap = heap, .fd = fd, .seed = seed, .number = number, .file_bytes = file_bytes};
     size_t bytes = ps_max_u64(SEGMENT_PAGE_BYTES, ps_min_u64(LOG_SCAN_BYTES, file_bytes));
     scan->buffer = heap_alloc(heap, bytes);
     if (scan->buffer == NULL)
@@ -78,9 +79,10 @@ int log_scan_header(struct log_scan *scan, struct segment_header *out_header,
         heap_alloc(scan->heap, (size_t)partitions_max * sizeof(*partitions));
     if (partitions == NULL)
         return -ENOMEM;
-    long taken =
-        segment_header_decode(scan->number, bytes, length > 0 ? length : SEGMENT_PAGE_BYTES,
-                              out_header, partitions, partitions_max);
+    long taken = segment_header_decode(scan->seed, bytes, length > 0 ? length : SEGMENT_PAGE_BYTES,
+                                       out_header, partitions, partitions_max);
+    if (taken > 0 && out_header->number != scan->number)
+        taken = -EBADMSG;
     if (taken < 0) {
         heap_free(scan->heap, partitions);
         return taken == -EAGAIN ? -EBADMSG : (int)taken;
@@ -99,12 +101,12 @@ int log_scan_next(struct log_scan *scan, void *context,
     if (result < 0)
         return result;
     struct segment_batch batch;
-    if (segment_batch_decode(scan->number, bytes, &batch) < 0 || batch.number != scan->batch)
+    if (segment_batch_decode(scan->seed, bytes, &batch) < 0 || batch.number != scan->batch)
         return -ENODATA;
     result = fetch(scan, scan->offset, batch.bytes, &bytes);
     if (result < 0)
         return result;
-    result = segment_batch_scan(scan->number, scan->offset, bytes, &batch, context, on_record);
+    result = segment_batch_scan(scan->seed, scan->offset, bytes, &batch, context, on_record);
     if (result < 0)
         return result == -EBADMSG ? -ENODATA : result;
     scan->offset += batch.bytes;
@@ -120,8 +122,7 @@ static bool find_header(struct log_scan *scan, const unsigned char *bytes, size_
     for (size_t byte = 0; byte < part && left - byte >= SEGMENT_BATCH_HEADER_BYTES;
          byte += SEGMENT_ALIGNMENT) {
         struct segment_batch batch;
-        if (segment_batch_decode(scan->number, bytes + byte, &batch) < 0 ||
-            batch.number < batch_min)
+        if (segment_batch_decode(scan->seed, bytes + byte, &batch) < 0 || batch.number < batch_min)
             continue;
         scan->offset = offset + byte;
         scan->batch = batch.number;

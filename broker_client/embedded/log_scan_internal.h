@@ -18,6 +18,7 @@ enum { LOG_SCAN_BYTES = 1 << 20 };
 struct log_scan {
     struct heap *heap;
     int fd;
+    uint64_t seed;       /* of the segment */
     uint64_t number;     /* of the segment */
     uint64_t file_bytes; /* nothing is read from there on */
     uint64_t offset;     /* of the next batch */
@@ -28,8 +29,8 @@ struct log_scan {
     size_t buffer_bytes;
 };
 
-/* `file_bytes` may be less than the file has. 0, -ENOMEM. */
-int log_scan_init(struct log_scan *scan, struct heap *heap, int fd, uint64_t number,
+/* `seed`: segment_seed of this number. `file_bytes` may be less than the file has. 0, -ENOMEM. */
+int log_scan_init(struct log_scan *scan, struct heap *heap, int fd, uint64_t seed, uint64_t number,
                   uint64_t file_bytes);
 void log_scan_deinit(struct log_scan *scan);
 

@@ -28,12 +28,14 @@ enum {
 
 /* ---- segments ---- */
 
-struct log_segment *log_segment_create(struct heap *heap, uint64_t number)
+struct log_segment *log_segment_create(const struct log_store *store, struct heap *heap,
+                                       uint64_t number)
 {
     struct log_segment *segment = heap_zalloc(heap, sizeof(*segment));
     if (segment == NULL)
         return NULL;
     segment->number = number;
+    segment->seed = segment_seed(store->hash_seed, number);
     segment->fd = -1;
     segment->index_fd = -1;
     atomic_init(&segment->references, 1); /* the list's */
@@ -131,7 +133,7 @@ static int prepare_file(struct log_store *store, const char *name, uint64_t capa
 int log_store_prepare(struct log_store *store, uint64_t capacity, struct log_segment **out_segment)
 {
     uint64_t number = atomic_fetch_add(&store->segment_next, 1);
-    struct log_segment *segment = log_segment_create(store->helper_heap, number);
+    struct log_segment *segment = log_segment_create(store, store->helper_heap, number);
     if (segment == NULL)
         return -ENOMEM;
     char name[SEGMENT_NAME_BYTES];
@@ -212,8 +214,8 @@ static int index_begin(struct log_store *store, const struct log_segment *segmen
                        uint64_t data_end, struct indexing *indexing)
 {
     indexing->data_end = data_end;
-    int result =
-        log_scan_init(&indexing->scan, store->helper_heap, segment->fd, segment->number, data_end);
+    int result = log_scan_init(&indexing->scan, store->helper_heap, segment->fd, segment->seed,
+                               segment->number, data_end);
     if (result == 0)
         result = disk_truncate(segment->fd, data_end);
     if (result == 0)

@@ -24,8 +24,9 @@ enum { LOG_STORE_RESERVE = 1 << 20 };
  * last one of a dropped segment is gone, log_store_retain removes its files. */
 struct log_segment {
     uint64_t number;
-    int fd;       /* -1: none, the segment is removed */
-    int index_fd; /* -1: none yet */
+    uint64_t seed; /* of its checksums and its index's */
+    int fd;        /* -1: none, the segment is removed */
+    int index_fd;  /* -1: none yet */
     _Atomic uint32_t references;
     _Atomic uint32_t extent_count; /* 0 after having had some: nobody wants it, the files go */
     _Atomic(struct segment_index *) index; /* NULL until it is closed and indexed; then immutable */

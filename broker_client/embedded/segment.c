@@ -43,6 +43,13 @@ static const unsigned char batch_magic[4] = {'P', 'S', 'B', 'T'};
 
 enum { NUMBER_DIGITS = 16, SUFFIX_BYTES = 3 };
 
+uint64_t segment_seed(uint64_t hash_seed, uint64_t number)
+{
+    unsigned char bytes[8];
+    wire_little_store_u64(bytes, number);
+    return hash_bytes_seeded(hash_seed, bytes, sizeof(bytes));
+}
+
 void segment_name(uint64_t number, const char *suffix, char *out_name)
 {
     int written =
@@ -74,7 +81,7 @@ uint32_t segment_header_bytes(uint16_t partition_count)
     return (bytes + SEGMENT_PAGE_BYTES - 1) & ~(uint32_t)(SEGMENT_PAGE_BYTES - 1);
 }
 
-void segment_header_encode(const struct segment_header *header,
+void segment_header_encode(uint64_t seed, const struct segment_header *header,
                            const struct segment_partition *partitions, void *out_bytes)
 {
     unsigned char *bytes = out_bytes;
@@ -95,7 +102,7 @@ void segment_header_encode(const struct segment_header *header,
         wire_little_store_u64(at + 8, partitions[index].next);
     }
     wire_little_store_u64(bytes + AT_CHECKSUM,
-                          hash_bytes_seeded(header->number, bytes + AT_MAGIC, length - AT_MAGIC));
+                          hash_bytes_seeded(seed, bytes + AT_MAGIC, length - AT_MAGIC));
 }
 
 static bool is_zero(const unsigned char *bytes, size_t count)
@@ -113,7 +120,7 @@ uint32_t segment_header_length(const void *page)
                                                                                             : 0;
 }
 
-long segment_header_decode(uint64_t number, const void *bytes, size_t count,
+long segment_header_decode(uint64_t seed, const void *bytes, size_t count,
                            struct segment_header *out_header,
                            struct segment_partition *out_partitions, uint32_t partitions_max)
 {
@@ -133,10 +140,9 @@ long segment_header_decode(uint64_t number, const void *bytes, size_t count,
     if (count < length)
         return -EAGAIN;
     if (wire_little_load_u64(from + AT_CHECKSUM) !=
-            hash_bytes_seeded(number, from + AT_MAGIC, length - AT_MAGIC) ||
-        wire_little_load_u64(from + AT_NUMBER) != number)
+        hash_bytes_seeded(seed, from + AT_MAGIC, length - AT_MAGIC))
         return -EBADMSG;
-    struct segment_header header = {.number = number,
+    struct segment_header header = {.number = wire_little_load_u64(from + AT_NUMBER),
                                     .run = wire_little_load_u64(from + AT_RUN),
                                     .created_ms = wire_little_load_u64(from + AT_CREATED_MS),
                                     .shard = wire_little_load_u16(from + AT_SHARD),
@@ -157,7 +163,7 @@ long segment_header_decode(uint64_t number, const void *bytes, size_t count,
     return (long)length;
 }
 
-void segment_batch_encode(uint64_t segment, const struct segment_batch *batch, void *out_header)
+void segment_batch_encode(uint64_t seed, const struct segment_batch *batch, void *out_header)
 {
     unsigned char *bytes = out_header;
     memcpy(bytes + AT_BATCH_MAGIC, batch_magic, sizeof(batch_magic));
@@ -166,16 +172,16 @@ void segment_batch_encode(uint64_t segment, const struct segment_batch *batch, v
     wire_little_store_u32(bytes + AT_BATCH_RECORDS, batch->records);
     wire_little_store_u32(bytes + AT_BATCH_ZERO, 0);
     wire_little_store_u64(bytes + AT_CHECKSUM,
-                          hash_bytes_seeded(segment, bytes + AT_BATCH_MAGIC,
+                          hash_bytes_seeded(seed, bytes + AT_BATCH_MAGIC,
                                             SEGMENT_BATCH_HEADER_BYTES - AT_BATCH_MAGIC));
 }
 
-int segment_batch_decode(uint64_t segment, const void *header, struct segment_batch *out_batch)
+int segment_batch_decode(uint64_t seed, const void *header, struct segment_batch *out_batch)
 {
     const unsigned char *from = header;
     if (memcmp(from + AT_BATCH_MAGIC, batch_magic, sizeof(batch_magic)) != 0 ||
         wire_little_load_u64(from + AT_CHECKSUM) !=
-            hash_bytes_seeded(segment, from + AT_BATCH_MAGIC,
+            hash_bytes_seeded(seed, from + AT_BATCH_MAGIC,
                               SEGMENT_BATCH_HEADER_BYTES - AT_BATCH_MAGIC))
         return -EBADMSG;
     struct segment_batch batch = {.number = wire_little_load_u64(from + AT_BATCH_NUMBER),
@@ -195,27 +201,26 @@ static bool peek(const unsigned char *at, uint32_t left, struct record_view *out
            segment_padded(out_view->bytes) <= left;
 }
 
-static bool is_whole(uint64_t segment, const unsigned char *bytes,
-                     const struct segment_batch *batch)
+static bool is_whole(uint64_t seed, const unsigned char *bytes, const struct segment_batch *batch)
 {
     uint32_t position = SEGMENT_BATCH_HEADER_BYTES;
     for (uint32_t index = 0; index < batch->records; index++) {
         struct record_view view;
         const unsigned char *at = bytes + position;
         if (!peek(at, batch->bytes - position, &view) ||
-            !record_check(segment_seed(segment, view.partition), at, view.bytes))
+            !record_check(segment_record_seed(seed, view.partition), at, view.bytes))
             return false;
         position += (uint32_t)segment_padded(view.bytes);
     }
     return position == batch->bytes;
 }
 
-int segment_batch_scan(uint64_t segment, uint64_t offset, const void *bytes,
+int segment_batch_scan(uint64_t seed, uint64_t offset, const void *bytes,
                        const struct segment_batch *batch, void *context,
                        int (*on_record)(void *context, const struct segment_record *record))
 {
     const unsigned char *from = bytes;
-    if (!is_whole(segment, from, batch))
+    if (!is_whole(seed, from, batch))
         return -EBADMSG;
     uint32_t position = SEGMENT_BATCH_HEADER_BYTES;
     for (uint32_t index = 0; index < batch->records; index++) {

@@ -35,21 +35,20 @@ static const unsigned char magic[8] = {'P', 'S', 'I', 'N', 'D', 'E', 'X', '1'};
 
 #define SEED_STEP UINT64_C(0x9e3779b97f4a7c15)
 
-static uint64_t block_checksum(uint64_t number, uint32_t block, const void *bytes)
+static uint64_t block_checksum(uint64_t seed, uint32_t block, const void *bytes)
 {
-    return hash_bytes_seeded((number + 1) * SEED_STEP ^ block, bytes, SEGMENT_INDEX_PAYLOAD_BYTES);
+    return hash_bytes_seeded(seed ^ block, bytes, SEGMENT_INDEX_PAYLOAD_BYTES);
 }
 
-void segment_index_block_seal(uint64_t number, uint32_t block, unsigned char *bytes)
+void segment_index_block_seal(uint64_t seed, uint32_t block, unsigned char *bytes)
 {
-    wire_little_store_u64(bytes + SEGMENT_INDEX_PAYLOAD_BYTES,
-                          block_checksum(number, block, bytes));
+    wire_little_store_u64(bytes + SEGMENT_INDEX_PAYLOAD_BYTES, block_checksum(seed, block, bytes));
 }
 
-bool segment_index_block_check(uint64_t number, uint32_t block, const void *bytes)
+bool segment_index_block_check(uint64_t seed, uint32_t block, const void *bytes)
 {
     return wire_little_load_u64((const unsigned char *)bytes + SEGMENT_INDEX_PAYLOAD_BYTES) ==
-           block_checksum(number, block, bytes);
+           block_checksum(seed, block, bytes);
 }
 
 uint32_t segment_index_hash(uint64_t hash_seed, uint16_t partition, uint32_t levels,
@@ -162,6 +161,7 @@ static int header_decode(const unsigned char *bytes, struct segment_index *index
     index->postings_count = wire_little_load_u32(bytes + AT_POSTINGS_COUNT);
     index->ids_count = wire_little_load_u32(bytes + AT_IDS_COUNT);
     index->data_end = wire_little_load_u64(bytes + AT_DATA_END);
+    index->number = wire_little_load_u64(bytes + AT_NUMBER);
     const unsigned char *at = bytes + SEGMENT_INDEX_HEADER_BYTES;
     for (uint32_t slot = 0; slot < index->partition_count; slot++) {
         if (!partition_decode(at, &index->sparse_count, &index->partitions[slot]))
@@ -182,27 +182,26 @@ static int header_decode(const unsigned char *bytes, struct segment_index *index
     return 0;
 }
 
-int segment_index_read_block(int fd, uint64_t number, uint32_t block, void *bytes)
+int segment_index_read_block(int fd, uint64_t seed, uint32_t block, void *bytes)
 {
     size_t count = 0;
     int result = disk_read(fd, bytes, SEGMENT_INDEX_BLOCK_BYTES,
                            (uint64_t)block * SEGMENT_INDEX_BLOCK_BYTES, &count);
     if (result < 0)
         return result;
-    return count == SEGMENT_INDEX_BLOCK_BYTES && segment_index_block_check(number, block, bytes)
+    return count == SEGMENT_INDEX_BLOCK_BYTES && segment_index_block_check(seed, block, bytes)
                ? 0
                : -EBADMSG;
 }
 
 /* 0 with what block 0 says of the header's size, or -errno. */
-static int read_counts(int fd, uint64_t number, uint64_t file_bytes, unsigned char *block,
+static int read_counts(int fd, uint64_t seed, uint64_t file_bytes, unsigned char *block,
                        uint32_t *out_partitions, uint32_t *out_fences, uint32_t *out_blocks)
 {
-    int result = segment_index_read_block(fd, number, 0, block);
+    int result = segment_index_read_block(fd, seed, 0, block);
     if (result < 0)
         return result;
-    if (memcmp(block + AT_MAGIC, magic, sizeof(magic)) != 0 ||
-        wire_little_load_u64(block + AT_NUMBER) != number)
+    if (memcmp(block + AT_MAGIC, magic, sizeof(magic)) != 0)
         return -EBADMSG;
     if (wire_little_load_u32(block + AT_FORMAT) != SEGMENT_INDEX_FORMAT)
         return -EPROTONOSUPPORT;
@@ -219,7 +218,7 @@ static int read_counts(int fd, uint64_t number, uint64_t file_bytes, unsigned ch
     return 0;
 }
 
-static int load(int fd, struct heap *heap, uint64_t number, struct segment_index **out_index)
+static int load(int fd, struct heap *heap, uint64_t seed, struct segment_index **out_index)
 {
     uint64_t file_bytes = 0;
     uint32_t partitions = 0;
@@ -230,7 +229,7 @@ static int load(int fd, struct heap *heap, uint64_t number, struct segment_index
     unsigned char *block = heap_alloc(heap, SEGMENT_INDEX_BLOCK_BYTES);
     int result = block == NULL ? -ENOMEM : disk_size(fd, &file_bytes);
     if (result == 0)
-        result = read_counts(fd, number, file_bytes, block, &partitions, &fences, &blocks);
+        result = read_counts(fd, seed, file_bytes, block, &partitions, &fences, &blocks);
     if (result < 0)
         goto done;
     index = segment_index_alloc(heap, partitions, fences);
@@ -238,7 +237,7 @@ static int load(int fd, struct heap *heap, uint64_t number, struct segment_index
     result = index == NULL || header == NULL ? -ENOMEM : 0;
     for (uint32_t at = 0; at < blocks && result == 0; at++) {
         if (at > 0)
-            result = segment_index_read_block(fd, number, at, block);
+            result = segment_index_read_block(fd, seed, at, block);
         memcpy(header + (size_t)at * SEGMENT_INDEX_PAYLOAD_BYTES, block,
                SEGMENT_INDEX_PAYLOAD_BYTES);
     }
@@ -248,7 +247,7 @@ static int load(int fd, struct heap *heap, uint64_t number, struct segment_index
         result = -EBADMSG;
     if (result < 0)
         goto done;
-    index->number = number;
+    index->seed = seed;
     *out_index = index;
     index = NULL;
 done:
@@ -258,7 +257,7 @@ done:
     return result;
 }
 
-int segment_index_load(int directory, struct heap *heap, uint64_t number,
+int segment_index_load(int directory, struct heap *heap, uint64_t seed, uint64_t number,
                        struct segment_index **out_index, int *out_fd)
 {
     char name[SEGMENT_NAME_BYTES];
@@ -267,11 +266,18 @@ int segment_index_load(int directory, struct heap *heap, uint64_t number,
     int result = disk_open(directory, name, DISK_OPEN_READ, &fd);
     if (result < 0)
         return result;
-    result = load(fd, heap, number, out_index);
-    if (result < 0)
-        disk_close(fd);
-    else
+    struct segment_index *index = NULL;
+    result = load(fd, heap, seed, &index);
+    if (result == 0 && index->number != number) {
+        segment_index_destroy(heap, index);
+        result = -EBADMSG;
+    }
+    if (result == 0) {
+        *out_index = index;
         *out_fd = fd;
+    } else {
+        disk_close(fd);
+    }
     return result;
 }
 
@@ -284,7 +290,7 @@ int segment_index_load_ids(int fd, struct heap *heap, const struct segment_index
     for (uint32_t entry = 0; entry < index->ids_count && result == 0; entry++) {
         uint32_t in_block = entry % SEGMENT_INDEX_IDS;
         if (in_block == 0)
-            result = segment_index_read_block(fd, index->number,
+            result = segment_index_read_block(fd, index->seed,
                                               index->ids_block + entry / SEGMENT_INDEX_IDS, block);
         if (result < 0)
             break;

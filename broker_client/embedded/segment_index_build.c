@@ -55,6 +55,7 @@ struct segment_index_builder {
     struct heap *heap;
     uint64_t hash_seed;
     uint64_t number;
+    uint64_t seed;         /* of the segment */
     uint64_t record_bytes; /* of all partitions */
     uint32_t partition_count;
     uint32_t slot_count;                        /* partition numbers below have a slot or NO_SLOT */
@@ -125,6 +126,7 @@ int segment_index_builder_reset(struct segment_index_builder *builder,
     if (reserve_partitions(builder, count, slot_count) < 0)
         return -ENOMEM;
     builder->number = header->number;
+    builder->seed = segment_seed(builder->hash_seed, header->number);
     builder->record_bytes = 0;
     builder->partition_count = count;
     builder->slot_count = slot_count;
@@ -304,18 +306,18 @@ static int sort_entries(struct segment_index_builder *builder)
 /* Writes the blocks of one section, from its first on. */
 struct section {
     int fd;
-    uint64_t number; /* of the segment */
-    uint32_t block;  /* number of the first in the buffer */
-    uint32_t full;   /* blocks of the buffer that are full */
-    uint32_t used;   /* bytes of the one behind */
-    int error;       /* the first one; nothing is written after it */
+    uint64_t seed;  /* of the segment */
+    uint32_t block; /* number of the first in the buffer */
+    uint32_t full;  /* blocks of the buffer that are full */
+    uint32_t used;  /* bytes of the one behind */
+    int error;      /* the first one; nothing is written after it */
     unsigned char *buffer;
 };
 
-static int section_init(struct section *section, struct heap *heap, int fd, uint64_t number,
+static int section_init(struct section *section, struct heap *heap, int fd, uint64_t seed,
                         uint32_t block)
 {
-    *section = (struct section){.fd = fd, .number = number, .block = block};
+    *section = (struct section){.fd = fd, .seed = seed, .block = block};
     section->buffer = heap_alloc(heap, WRITER_BLOCKS * SEGMENT_INDEX_BLOCK_BYTES);
     return section->buffer == NULL ? -ENOMEM : 0;
 }
@@ -334,7 +336,7 @@ static void section_end_block(struct section *section)
 {
     unsigned char *block = section->buffer + (size_t)section->full * SEGMENT_INDEX_BLOCK_BYTES;
     memset(block + section->used, 0, SEGMENT_INDEX_PAYLOAD_BYTES - section->used);
-    segment_index_block_seal(section->number, section->block + section->full, block);
+    segment_index_block_seal(section->seed, section->block + section->full, block);
     section->used = 0;
     if (++section->full == WRITER_BLOCKS)
         section_flush(section);
@@ -376,7 +378,7 @@ static int write_sparse(const struct segment_index_builder *builder,
     uint32_t *counts = heap_zalloc(builder->heap, (builder->partition_count + 1) * sizeof(*counts));
     struct place *sparse =
         heap_alloc(builder->heap, ((size_t)index->sparse_count + 1) * sizeof(*sparse));
-    int result = section_init(&section, builder->heap, fd, builder->number, index->sparse_block);
+    int result = section_init(&section, builder->heap, fd, builder->seed, index->sparse_block);
     if (result == 0 && counts != NULL && sparse != NULL) {
         const struct place *places = builder->places.elements;
         for (uint32_t record = 0; record < builder->places.count; record++) {
@@ -442,10 +444,9 @@ static int write_groups(const struct segment_index_builder *builder, struct segm
 {
     struct section directory;
     struct section postings = {.buffer = NULL};
-    int result =
-        section_init(&directory, builder->heap, fd, builder->number, index->directory_block);
+    int result = section_init(&directory, builder->heap, fd, builder->seed, index->directory_block);
     if (result == 0)
-        result = section_init(&postings, builder->heap, fd, builder->number, index->postings_block);
+        result = section_init(&postings, builder->heap, fd, builder->seed, index->postings_block);
     uint32_t group_number = 0;
     uint32_t posting_count = 0;
     for (uint32_t begin = 0; begin < builder->entries.count && result == 0; group_number++) {
@@ -480,7 +481,7 @@ static int write_ids(const struct segment_index_builder *builder, struct segment
 {
     struct section section;
     uint32_t *seen = heap_zalloc(builder->heap, (builder->partition_count + 1) * sizeof(*seen));
-    int result = section_init(&section, builder->heap, fd, builder->number, index->ids_block);
+    int result = section_init(&section, builder->heap, fd, builder->seed, index->ids_block);
     if (seen == NULL)
         result = -ENOMEM;
     const struct id *ids = builder->ids.elements;
@@ -514,7 +515,7 @@ static int write_header(const struct segment_index_builder *builder,
     uint64_t bytes = segment_index_header_bytes(index->partition_count, index->fence_count);
     struct section section;
     unsigned char *header = heap_alloc(builder->heap, bytes);
-    int result = section_init(&section, builder->heap, fd, builder->number, 0);
+    int result = section_init(&section, builder->heap, fd, builder->seed, 0);
     if (header == NULL)
         result = -ENOMEM;
     if (result == 0) {
@@ -542,6 +543,7 @@ struct segment_index *segment_index_plan(const struct segment_index_builder *bui
                             segment_index_blocks(groups, SEGMENT_INDEX_GROUPS));
     if (index == NULL)
         return NULL;
+    index->seed = builder->seed;
     index->number = builder->number;
     index->data_end = data_end;
     index->directory_count = groups;

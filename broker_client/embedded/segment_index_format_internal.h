@@ -40,7 +40,7 @@ struct segment_index *segment_index_alloc(struct heap *heap, uint32_t partition_
 bool segment_index_lay_out(struct segment_index *index);
 
 /* Writes the checksum of a block whose payload is there. */
-void segment_index_block_seal(uint64_t number, uint32_t block, unsigned char *bytes);
+void segment_index_block_seal(uint64_t seed, uint32_t block, unsigned char *bytes);
 
 /* Writes segment_index_header_bytes() of it. */
 void segment_index_header_encode(const struct segment_index *index, unsigned char *bytes);

@@ -20,7 +20,7 @@
 struct heap;
 
 enum {
-    SEGMENT_INDEX_FORMAT = 1,
+    SEGMENT_INDEX_FORMAT = 2,
     SEGMENT_INDEX_BLOCK_BYTES = 16384,
     SEGMENT_INDEX_LEVELS = 3,        /* prefixes of 1 to 3 levels */
     SEGMENT_INDEX_SPARSE_EVERY = 32, /* records of a partition per sparse entry */
@@ -47,6 +47,7 @@ struct segment_index_partition {
 };
 
 struct segment_index {
+    uint64_t seed; /* segment_seed of the number */
     uint64_t number;
     uint64_t data_end; /* offset behind the last batch */
     uint32_t directory_count;
@@ -67,7 +68,7 @@ struct segment_index {
 
 struct segment_index_builder;
 
-/* NULL: memory is out. `header` and its partitions are copied. */
+/* NULL: memory is out. `hash_seed` is the directory's; `header` and its partitions are copied. */
 struct segment_index_builder *
 segment_index_builder_create(struct heap *heap, uint64_t hash_seed,
                              const struct segment_header *header,
@@ -99,9 +100,9 @@ struct segment_index *segment_index_plan(const struct segment_index_builder *bui
 int segment_index_write(struct segment_index_builder *builder, int directory, uint64_t data_end,
                         struct segment_index **out_index, int *out_fd);
 
-/* Opens "<number>.idx" and reads its header. 0, -ENOENT, -EBADMSG (damage, or of another segment),
- * -EPROTONOSUPPORT, -ENOMEM, -EIO ... */
-int segment_index_load(int directory, struct heap *heap, uint64_t number,
+/* Opens "<number>.idx" and reads its header; `seed` is the segment's. 0, -ENOENT, -EBADMSG (damage,
+ * or of another segment), -EPROTONOSUPPORT, -ENOMEM, -EIO ... */
+int segment_index_load(int directory, struct heap *heap, uint64_t seed, uint64_t number,
                        struct segment_index **out_index, int *out_fd);
 void segment_index_destroy(struct heap *heap, struct segment_index *index);
 
@@ -118,10 +119,10 @@ int segment_index_load_ids(int fd, struct heap *heap, const struct segment_index
                            void (*on_id)(void *context, const struct segment_index_id *id));
 
 /* True: the checksum of block `block` of that segment's index holds. */
-bool segment_index_block_check(uint64_t number, uint32_t block, const void *bytes);
+bool segment_index_block_check(uint64_t seed, uint32_t block, const void *bytes);
 
 /* Reads one block of an index file, and checks it. 0, -EBADMSG, or what the disk said. */
-int segment_index_read_block(int fd, uint64_t number, uint32_t block, void *bytes);
+int segment_index_read_block(int fd, uint64_t seed, uint32_t block, void *bytes);
 
 /* The hash under which a topic (levels 0) or the prefix of its first `levels` levels stands. */
 uint32_t segment_index_hash(uint64_t hash_seed, uint16_t partition, uint32_t levels,

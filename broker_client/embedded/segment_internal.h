@@ -11,7 +11,7 @@
 #include "broker_client/record.h"
 
 enum {
-    SEGMENT_FORMAT = 1,
+    SEGMENT_FORMAT = 2,
     SEGMENT_PAGE_BYTES = 4096,
     SEGMENT_ALIGNMENT = 8, /* of batches and of records in them */
     SEGMENT_BATCH_HEADER_BYTES = 32,
@@ -39,10 +39,14 @@ struct segment_batch {
     uint32_t records;
 };
 
-/* Of the checksum of a record of this partition in this segment. */
-static inline uint64_t segment_seed(uint64_t segment, uint16_t partition)
+/* Of all checksums of a segment and of its index. The directory's `hash_seed` is in it, which no
+ * client knows: a payload cannot hold what is taken for a batch. */
+uint64_t segment_seed(uint64_t hash_seed, uint64_t number);
+
+/* Of the checksum of a record of this partition, in the segment with that seed. */
+static inline uint64_t segment_record_seed(uint64_t seed, uint16_t partition)
 {
-    return (segment + 1) * 0x9e3779b97f4a7c15 ^ (uint64_t)partition << 48;
+    return seed ^ (uint64_t)partition << 48;
 }
 
 /* "<number>.seg", in the directory "log"; `suffix` is "seg", "idx" or "new". */
@@ -52,22 +56,22 @@ bool segment_name_parse(const char *name, const char *suffix, uint64_t *out_numb
 
 /* Bytes of a header for that many partitions: a multiple of SEGMENT_PAGE_BYTES. */
 uint32_t segment_header_bytes(uint16_t partition_count);
-/* Writes all segment_header_bytes() of it. */
-void segment_header_encode(const struct segment_header *header,
+/* Writes all segment_header_bytes() of it. `seed` is the segment's, here and below. */
+void segment_header_encode(uint64_t seed, const struct segment_header *header,
                            const struct segment_partition *partitions, void *out_bytes);
 /* The bytes it took; -ENODATA: its first page is zero, never written; -EAGAIN: `count` is too small
  * (SEGMENT_PAGE_BYTES say how many there are: segment_header_length); -EBADMSG; -EPROTONOSUPPORT:
  * another format. `out_partitions` has room for partitions_max (else -EBADMSG). */
-long segment_header_decode(uint64_t number, const void *bytes, size_t count,
+long segment_header_decode(uint64_t seed, const void *bytes, size_t count,
                            struct segment_header *out_header,
                            struct segment_partition *out_partitions, uint32_t partitions_max);
 
 /* What the first page of a header says of its whole length; 0: no header begins so. */
 uint32_t segment_header_length(const void *page);
 
-void segment_batch_encode(uint64_t segment, const struct segment_batch *batch, void *out_header);
+void segment_batch_encode(uint64_t seed, const struct segment_batch *batch, void *out_header);
 /* Reads SEGMENT_BATCH_HEADER_BYTES. 0, or -EBADMSG: no batch header stands here. */
-int segment_batch_decode(uint64_t segment, const void *header, struct segment_batch *out_batch);
+int segment_batch_decode(uint64_t seed, const void *header, struct segment_batch *out_batch);
 
 /* Bytes of a record in a batch, of its encoded ones. */
 static inline uint64_t segment_padded(uint64_t bytes)
@@ -88,7 +92,7 @@ struct segment_record {
 
 /* Checks one batch that stands whole at `bytes` (its header said how long) and tells of each of its
  * records, only if all are valid. 0, -EBADMSG, or what on_record gave (below 0), which ends it. */
-int segment_batch_scan(uint64_t segment, uint64_t offset, const void *bytes,
+int segment_batch_scan(uint64_t seed, uint64_t offset, const void *bytes,
                        const struct segment_batch *batch, void *context,
                        int (*on_record)(void *context, const struct segment_record *record));
 

@@ -464,7 +464,7 @@ static bool walk_over(struct segment_read *read, const unsigned char *bytes)
     uint32_t count = 0;
     if (!segment_record_peek(bytes, &partition, &sequence, &count)) {
         struct segment_batch batch;
-        if (segment_batch_decode(read->index->number, bytes, &batch) != 0)
+        if (segment_batch_decode(read->segment->seed, bytes, &batch) != 0)
             return false;
         read->walk_offset += SEGMENT_BATCH_HEADER_BYTES;
         return true;
@@ -552,7 +552,7 @@ static int pass_foreign(const struct segment_read_context *context, struct segme
 {
     struct record_view view;
     if (!record_peek(bytes, &view) ||
-        !record_check(segment_seed(read->segment->number, view.partition), bytes,
+        !record_check(segment_record_seed(read->segment->seed, view.partition), bytes,
                       read->record_bytes))
         return damaged(context, read, posting->offset, read->record_bytes);
     read->plan->hints[posting->hint].group.records = 0;
@@ -581,8 +581,9 @@ static int decode(const struct segment_read_context *context, struct segment_rea
 {
     struct broker_pull *pull = read->pull;
     struct record *record = NULL;
-    long result = record_decode(context->heap, segment_seed(read->segment->number, pull->partition),
-                                bytes, read->record_bytes, &record);
+    long result =
+        record_decode(context->heap, segment_record_seed(read->segment->seed, pull->partition),
+                      bytes, read->record_bytes, &record);
     if (result == -ENOMEM)
         return -ENOMEM;
     if (result < 0)

@@ -19,7 +19,7 @@
 #include "sim/disk_sim.h"
 #include "sim/network.h"
 
-enum { PARTITIONS = 4, LOOKUPS_MAX = 32, INPUT_MAX = 1 << 18 };
+enum { PARTITIONS = 4, LOOKUPS_MAX = 32, INPUT_MAX = 1 << 18, HASH_SEED = 1 };
 static const uint64_t number = UINT64_C(1) << 32; /* the first of the first run */
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
@@ -54,7 +54,8 @@ static void fit_header(unsigned char *bytes, size_t count)
         wire_little_store_u32(at, at[0] % PARTITIONS);
         wire_little_store_u64(at + 8, at[8] + 1U);
     }
-    wire_little_store_u64(bytes, hash_bytes_seeded(number, bytes + 8, SEGMENT_PAGE_BYTES - 8));
+    uint64_t seed = segment_seed(HASH_SEED, number);
+    wire_little_store_u64(bytes, hash_bytes_seeded(seed, bytes + 8, SEGMENT_PAGE_BYTES - 8));
 }
 
 /* A record at the start of `bytes`; its length comes out. */
@@ -72,8 +73,8 @@ static uint32_t fit_record(unsigned char *bytes, size_t count)
     wire_little_store_u64(bytes + 16, wire_little_load_u16(bytes + 16) + 1U);
     wire_little_store_u32(bytes + 80, 0);
     wire_little_store_u16(bytes + 84, (uint16_t)topic);
-    wire_little_store_u64(
-        bytes, hash_bytes_seeded(segment_seed(number, partition), bytes + 8, length - 8));
+    uint64_t seed = segment_record_seed(segment_seed(HASH_SEED, number), partition);
+    wire_little_store_u64(bytes, hash_bytes_seeded(seed, bytes + 8, length - 8));
     return (length + SEGMENT_ALIGNMENT - 1) & ~(uint32_t)(SEGMENT_ALIGNMENT - 1);
 }
 
@@ -95,7 +96,7 @@ static void fit_segment(unsigned char *bytes, size_t count)
         if (records == 0 || offset + used > count)
             return;
         const struct segment_batch batch = {batch_number, used, records};
-        segment_batch_encode(number, &batch, bytes + offset);
+        segment_batch_encode(segment_seed(HASH_SEED, number), &batch, bytes + offset);
         offset += used;
     }
 }
@@ -110,7 +111,7 @@ static void fit_index(unsigned char *bytes, size_t count)
     wire_little_store_u64(bytes + 16, number);
     for (uint32_t block = 0; (block + 1ULL) * SEGMENT_INDEX_BLOCK_BYTES <= count; block++) {
         unsigned char *at = bytes + (size_t)block * SEGMENT_INDEX_BLOCK_BYTES;
-        uint64_t seed = (number + 1) * UINT64_C(0x9e3779b97f4a7c15) ^ block;
+        uint64_t seed = segment_seed(HASH_SEED, number) ^ block;
         wire_little_store_u64(at + SEGMENT_INDEX_BLOCK_BYTES - 8,
                               hash_bytes_seeded(seed, at, SEGMENT_INDEX_BLOCK_BYTES - 8));
     }
@@ -147,7 +148,8 @@ static bool read_block(int fd, uint32_t block, unsigned char *bytes)
     int result = disk_read(fd, bytes, SEGMENT_INDEX_BLOCK_BYTES,
                            (uint64_t)block * SEGMENT_INDEX_BLOCK_BYTES, &count);
     ps_assert(result == 0);
-    return count == SEGMENT_INDEX_BLOCK_BYTES && segment_index_block_check(number, block, bytes);
+    return count == SEGMENT_INDEX_BLOCK_BYTES &&
+           segment_index_block_check(segment_seed(HASH_SEED, number), block, bytes);
 }
 
 /* 1: the place was found under the hash, or the hash is dense. 0: not. */
@@ -181,13 +183,15 @@ static void try_index(struct subject *subject, int directory, bool is_ours)
 {
     struct segment_index *index = NULL;
     int fd = -1;
-    int result = segment_index_load(directory, &subject->heap, number, &index, &fd);
+    int result = segment_index_load(directory, &subject->heap, segment_seed(HASH_SEED, number),
+                                    number, &index, &fd);
     ps_assert(result == 0 || !is_ours);
     if (result < 0)
         return;
     for (uint32_t at = 0; at < subject->seen_count; at++) {
         const struct record_view *view = &subject->seen[at].view;
-        uint32_t hash = segment_index_hash(1, view->partition, 0, view->topic, view->topic_bytes);
+        uint32_t hash =
+            segment_index_hash(HASH_SEED, view->partition, 0, view->topic, view->topic_bytes);
         bool is_found = find(index, fd, &subject->seen[at], hash);
         ps_assert(is_found || !is_ours);
     }
@@ -204,10 +208,12 @@ static void try_segment(struct subject *subject, int directory, int fd, size_t c
     struct log_scan scan;
     struct segment_header header;
     struct segment_partition *partitions = NULL;
-    int result = log_scan_init(&scan, &subject->heap, fd, number, count);
+    int result =
+        log_scan_init(&scan, &subject->heap, fd, segment_seed(HASH_SEED, number), number, count);
     ps_assert(result == 0);
     if (log_scan_header(&scan, &header, &partitions) == 0) {
-        subject->builder = segment_index_builder_create(&subject->heap, 1, &header, partitions);
+        subject->builder =
+            segment_index_builder_create(&subject->heap, HASH_SEED, &header, partitions);
         ps_assert(subject->builder != NULL);
         while (log_scan_next(&scan, subject, on_record) == 0)
             ps_assert(scan.offset <= count);
@@ -238,6 +244,7 @@ static void try_store(struct subject *subject, const void *bytes, size_t count, 
         store->config = (struct embedded_store_config){.directory = "/data",
                                                        .partition_count = PARTITIONS,
                                                        .shard_count = 1,
+                                                       .random_seed = HASH_SEED,
                                                        .is_repair = is_repair};
         store->heap = store->helper_heap = &subject->heap;
         int result = log_store_open(store, error);

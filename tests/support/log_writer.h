@@ -30,6 +30,7 @@ struct log_writer_record {
     struct record_id id;
     uint32_t payload_bytes; /* at least 8 */
     const char *topic;      /* NULL: "t/<partition>/<value % 16>" */
+    const void *payload;    /* NULL: value, then zeros */
 };
 
 /* A segment that was left and has no index yet. */
@@ -68,7 +69,7 @@ static inline void log_writer_init(struct log_writer *writer, struct log_store *
 }
 
 /* The whole of a record, where it goes; the bytes it took, filling included. */
-static inline uint32_t log_writer_encode(struct heap *heap, uint64_t segment,
+static inline uint32_t log_writer_encode(struct heap *heap, uint64_t seed,
                                          const struct log_writer_record *from, unsigned char *to)
 {
     char topic[64];
@@ -77,6 +78,8 @@ static inline uint32_t log_writer_encode(struct heap *heap, uint64_t segment,
                                                      from->partition, (unsigned)(from->value % 16));
     unsigned char *payload = calloc(1, from->payload_bytes);
     memcpy(payload, &from->value, sizeof(from->value));
+    if (from->payload != NULL)
+        memcpy(payload, from->payload, from->payload_bytes);
     const struct record_source source = {.topic = topic,
                                          .topic_bytes = (uint32_t)topic_bytes,
                                          .payload = payload,
@@ -89,7 +92,7 @@ static inline uint32_t log_writer_encode(struct heap *heap, uint64_t segment,
     record->deduplication_id = from->id;
     uint32_t bytes = (uint32_t)segment_record_bytes(record);
     memset(to, 0, bytes);
-    ps_assert(record_encode(record, segment_seed(segment, from->partition), to, bytes) > 0);
+    ps_assert(record_encode(record, segment_record_seed(seed, from->partition), to, bytes) > 0);
     record_release(heap, record);
     free(payload);
     return bytes;
@@ -110,7 +113,7 @@ static inline uint32_t log_writer_encode_header(struct log_writer *writer)
                                           .shard = writer->shard,
                                           .shard_count = store->config.shard_count,
                                           .partition_count = count};
-    segment_header_encode(&header, partitions, writer->bytes);
+    segment_header_encode(writer->segment->seed, &header, partitions, writer->bytes);
     return segment_header_bytes(count);
 }
 
@@ -118,14 +121,14 @@ static inline uint32_t log_writer_encode_header(struct log_writer *writer)
 static inline int log_writer_try(struct log_writer *writer, const struct log_writer_record *records,
                                  uint32_t count)
 {
-    uint64_t number = writer->segment->number;
+    uint64_t seed = writer->segment->seed;
     uint32_t begin = writer->offset == 0 ? log_writer_encode_header(writer) : 0;
     uint32_t end = begin + SEGMENT_BATCH_HEADER_BYTES;
     for (uint32_t index = 0; index < count; index++)
-        end += log_writer_encode(writer->heap, number, &records[index], writer->bytes + end);
+        end += log_writer_encode(writer->heap, seed, &records[index], writer->bytes + end);
     ps_assert(end <= sizeof(writer->bytes));
     const struct segment_batch batch = {writer->batch, end - begin, count};
-    segment_batch_encode(number, &batch, writer->bytes + begin);
+    segment_batch_encode(seed, &batch, writer->bytes + begin);
     int result = disk_write(writer->segment->fd, writer->bytes, end, writer->offset);
     if (result == 0 && writer->is_synced)
         result = disk_sync(writer->segment->fd);

@@ -92,6 +92,7 @@ struct segment_writer {
     unsigned char *bytes;
     size_t count;
     size_t capacity;
+    uint64_t seed;
     struct segment_header header;
     struct segment_partition partitions[FIXTURE_PARTITIONS];
     struct segment_index_builder *builder;
@@ -122,7 +123,7 @@ static void batch_begin(struct segment_writer *writer)
 static void batch_end(struct segment_writer *writer)
 {
     writer->batch.bytes = (uint32_t)(writer->count - writer->batch_at);
-    segment_batch_encode(writer->header.number, &writer->batch, writer->bytes + writer->batch_at);
+    segment_batch_encode(writer->seed, &writer->batch, writer->bytes + writer->batch_at);
     writer->batch.number++;
 }
 
@@ -145,8 +146,7 @@ static void write_record(struct fixture *fixture, struct segment_writer *writer,
     model->offset = writer->count;
     size_t bytes = segment_record_bytes(record);
     unsigned char *room = writer_room(writer, bytes);
-    long encoded =
-        record_encode(record, segment_seed(writer->header.number, partition), room, bytes);
+    long encoded = record_encode(record, segment_record_seed(writer->seed, partition), room, bytes);
     assert_true(encoded > 0);
     struct segment_record entry = {.offset = model->offset};
     assert_true(record_peek(room, &entry.view));
@@ -237,12 +237,14 @@ static void make_segment(struct fixture *fixture, uint32_t segment, uint64_t *ne
         writer.partitions[at] = (struct segment_partition){at, next[at]};
         first[at] = next[at];
     }
+    writer.seed = segment_seed(HASH_SEED, writer.header.number);
     fixture->segments[segment].number = writer.header.number;
+    fixture->segments[segment].seed = writer.seed;
     writer.builder =
         segment_index_builder_create(&fixture->heap, HASH_SEED, &writer.header, writer.partitions);
     assert_non_null(writer.builder);
     unsigned char *room = writer_room(&writer, segment_header_bytes(FIXTURE_PARTITIONS));
-    segment_header_encode(&writer.header, writer.partitions, room);
+    segment_header_encode(writer.seed, &writer.header, writer.partitions, room);
     uint32_t left = fixture->options.records;
     while (left > 0) {
         batch_begin(&writer);

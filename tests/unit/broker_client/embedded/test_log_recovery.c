@@ -140,7 +140,7 @@ static void check_index_blocks(const struct log_segment *segment, const struct s
                                    (uint64_t)number * sizeof(block), &count),
                          0);
         assert_int_equal(count, sizeof(block));
-        assert_true(segment_index_block_check(segment->number, number, block));
+        assert_true(segment_index_block_check(segment->seed, number, block));
     }
 }
 
@@ -153,7 +153,9 @@ static void read_segment(struct reading *reading, const struct log_segment *segm
     struct segment_header header;
     struct segment_partition *partitions = NULL;
     struct heap *heap = &reading->fixture->heap;
-    assert_int_equal(log_scan_init(&scan, heap, segment->fd, segment->number, index->data_end), 0);
+    assert_int_equal(
+        log_scan_init(&scan, heap, segment->fd, segment->seed, segment->number, index->data_end),
+        0);
     assert_int_equal(log_scan_header(&scan, &header, &partitions), 0);
     uint64_t before[PARTITIONS];
     memcpy(before, reading->found, sizeof(before));

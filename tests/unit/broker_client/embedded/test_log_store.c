@@ -337,6 +337,36 @@ static void a_torn_tail_is_cut_and_named(void **state)
     close_store(fixture, true);
 }
 
+/* A client can know the number of a segment, and so what a batch behind its own would look like;
+ * what it cannot know is the directory's seed. */
+static void a_payload_like_a_batch_does_not_speak_against_a_torn_tail(void **state)
+{
+    struct fixture *fixture = *state;
+    open_again(fixture);
+    write_batch(fixture, 3, 1000);
+    uint64_t number = fixture->writer.segment->number;
+    uint64_t offset = fixture->writer.offset;
+    const uint64_t seeds[] = {0, number, segment_seed(0, number), segment_seed(0xfeed + 1, number),
+                              (number + 1) * 0x9e3779b97f4a7c15};
+    unsigned char payload[ps_array_count(seeds) * SEGMENT_BATCH_HEADER_BYTES];
+    const struct segment_batch batch = {.number = 2, .bytes = 4096, .records = 1};
+    for (size_t at = 0; at < ps_array_count(seeds); at++)
+        segment_batch_encode(seeds[at], &batch, payload + at * SEGMENT_BATCH_HEADER_BYTES);
+    const struct log_writer_record record = {.partition = 3,
+                                             .sequence = 1 + BATCH,
+                                             .publish_ms = 1000,
+                                             .topic = "eight/by",
+                                             .payload = payload,
+                                             .payload_bytes = sizeof(payload)};
+    assert_int_equal(log_writer_batch(&fixture->writer, &record, 1), 0);
+    crash(fixture);
+    flip(fixture, number, "seg", offset + 20); /* the header's own bytes did not come that far */
+    open_again(fixture);
+    assert_int_equal(fixture->store.partitions[3].next, 1 + BATCH);
+    assert_true(fixture->store.recovery.torn_bytes > sizeof(payload));
+    close_store(fixture, true);
+}
+
 /* A failed sync leaves bytes that are read and are not on the disk, and no later sync writes them.
  */
 static void what_a_failed_sync_left_is_written_before_it_counts(void **state)
@@ -697,6 +727,7 @@ int main(void)
         TEST(after_unsynced_commits_numbers_jump_and_never_fall_back),
         TEST(a_clean_end_is_believed_and_checked),
         TEST(a_torn_tail_is_cut_and_named),
+        TEST(a_payload_like_a_batch_does_not_speak_against_a_torn_tail),
         TEST(what_a_failed_sync_left_is_written_before_it_counts),
         TEST(damage_before_the_tail_is_refused_and_repaired),
         TEST(a_torn_first_write_leaves_nothing),

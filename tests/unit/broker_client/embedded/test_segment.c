@@ -16,6 +16,8 @@
 
 enum { NUMBER = 77, PARTITIONS = 5, BATCH_RECORDS = 3, BATCH_OFFSET = 8192 };
 
+#define SEED UINT64_C(0x1234567890abcdef) /* of the segment */
+
 static const struct segment_header header = {.number = NUMBER,
                                              .run = 9,
                                              .created_ms = 1700000000123,
@@ -59,22 +61,22 @@ static void a_header_is_read_back(void **state)
     fill_partitions(partitions);
     unsigned char bytes[SEGMENT_PAGE_BYTES];
     assert_int_equal(segment_header_bytes(PARTITIONS), sizeof(bytes));
-    segment_header_encode(&header, partitions, bytes);
+    segment_header_encode(SEED, &header, partitions, bytes);
     struct segment_header out;
     assert_int_equal(segment_header_length(bytes), sizeof(bytes));
-    assert_int_equal(segment_header_decode(NUMBER, bytes, sizeof(bytes), &out, read, PARTITIONS),
+    assert_int_equal(segment_header_decode(SEED, bytes, sizeof(bytes), &out, read, PARTITIONS),
                      sizeof(bytes));
     assert_memory_equal(&out, &header, sizeof(out));
     for (uint32_t index = 0; index < PARTITIONS; index++) {
         assert_int_equal(read[index].partition, partitions[index].partition);
         assert_int_equal(read[index].next, partitions[index].next);
     }
-    assert_int_equal(
-        segment_header_decode(NUMBER, bytes, sizeof(bytes), &out, read, PARTITIONS - 1), -EBADMSG);
-    assert_int_equal(
-        segment_header_decode(NUMBER + 1, bytes, sizeof(bytes), &out, read, PARTITIONS), -EBADMSG);
-    assert_int_equal(
-        segment_header_decode(NUMBER, bytes, sizeof(bytes) - 1, &out, read, PARTITIONS), -EAGAIN);
+    assert_int_equal(segment_header_decode(SEED, bytes, sizeof(bytes), &out, read, PARTITIONS - 1),
+                     -EBADMSG);
+    assert_int_equal(segment_header_decode(SEED + 1, bytes, sizeof(bytes), &out, read, PARTITIONS),
+                     -EBADMSG);
+    assert_int_equal(segment_header_decode(SEED, bytes, sizeof(bytes) - 1, &out, read, PARTITIONS),
+                     -EAGAIN);
 }
 
 static void a_header_of_many_partitions_takes_several_pages(void **state)
@@ -89,12 +91,12 @@ static void a_header_of_many_partitions_takes_several_pages(void **state)
     many.partition_count = MANY;
     uint32_t length = segment_header_bytes(MANY);
     unsigned char *bytes = malloc(length);
-    segment_header_encode(&many, partitions, bytes);
+    segment_header_encode(SEED, &many, partitions, bytes);
     struct segment_header out;
-    assert_int_equal(segment_header_decode(NUMBER, bytes, SEGMENT_PAGE_BYTES, &out, read, MANY),
+    assert_int_equal(segment_header_decode(SEED, bytes, SEGMENT_PAGE_BYTES, &out, read, MANY),
                      -EAGAIN);
     assert_int_equal(segment_header_length(bytes), length);
-    assert_int_equal(segment_header_decode(NUMBER, bytes, length, &out, read, MANY), length);
+    assert_int_equal(segment_header_decode(SEED, bytes, length, &out, read, MANY), length);
     assert_int_equal(read[MANY - 1].next, MANY);
     free(bytes);
     free(read);
@@ -109,18 +111,17 @@ static void no_changed_byte_of_a_header_is_accepted(void **state)
     unsigned char bytes[SEGMENT_PAGE_BYTES] = {0};
     struct segment_header out;
     assert_int_equal(
-        segment_header_decode(NUMBER, bytes, sizeof(bytes), &out, partitions, PARTITIONS),
-        -ENODATA);
-    segment_header_encode(&header, partitions, bytes);
+        segment_header_decode(SEED, bytes, sizeof(bytes), &out, partitions, PARTITIONS), -ENODATA);
+    segment_header_encode(SEED, &header, partitions, bytes);
     for (uint32_t at = 0; at < sizeof(bytes); at++) {
         bytes[at] ^= 1;
         assert_true(
-            segment_header_decode(NUMBER, bytes, sizeof(bytes), &out, partitions, PARTITIONS) < 0);
+            segment_header_decode(SEED, bytes, sizeof(bytes), &out, partitions, PARTITIONS) < 0);
         bytes[at] ^= 1;
     }
     bytes[16]++;
     assert_int_equal(
-        segment_header_decode(NUMBER, bytes, sizeof(bytes), &out, partitions, PARTITIONS),
+        segment_header_decode(SEED, bytes, sizeof(bytes), &out, partitions, PARTITIONS),
         -EPROTONOSUPPORT);
 }
 
@@ -148,14 +149,14 @@ static int batch_set_up(void **state)
         record->sequence = 1000 + index;
         record->publish_ms = 5 + index;
         record->deduplication_id = (struct record_id){index, 1};
-        long encoded = record_encode(record, segment_seed(NUMBER, record->partition),
+        long encoded = record_encode(record, segment_record_seed(SEED, record->partition),
                                      fixture.bytes + bytes, sizeof(fixture.bytes) - bytes);
         assert_true(encoded > 0);
         bytes += (uint32_t)segment_record_bytes(record);
         fixture.records[index] = record;
     }
     fixture.batch.bytes = bytes;
-    segment_batch_encode(NUMBER, &fixture.batch, fixture.bytes);
+    segment_batch_encode(SEED, &fixture.batch, fixture.bytes);
     *state = &fixture;
     return 0;
 }
@@ -195,12 +196,12 @@ static int scan(struct batch_fixture *fixture)
 {
     struct segment_batch batch;
     fixture->told = 0;
-    int result = segment_batch_decode(NUMBER, fixture->bytes, &batch);
+    int result = segment_batch_decode(SEED, fixture->bytes, &batch);
     if (result < 0)
         return result;
     assert_int_equal(batch.bytes, fixture->batch.bytes);
     assert_int_equal(batch.number, 3);
-    return segment_batch_scan(NUMBER, BATCH_OFFSET, fixture->bytes, &batch, fixture, on_record);
+    return segment_batch_scan(SEED, BATCH_OFFSET, fixture->bytes, &batch, fixture, on_record);
 }
 
 static void a_batch_tells_of_its_records(void **state)
@@ -237,12 +238,12 @@ static void a_batch_of_another_place_is_refused(void **state)
 {
     struct batch_fixture *fixture = *state;
     struct segment_batch batch;
-    assert_int_equal(segment_batch_decode(NUMBER + 1, fixture->bytes, &batch), -EBADMSG);
+    assert_int_equal(segment_batch_decode(SEED + 1, fixture->bytes, &batch), -EBADMSG);
     /* The same records under a header of another segment. */
-    segment_batch_encode(NUMBER + 1, &fixture->batch, fixture->bytes);
-    assert_int_equal(segment_batch_decode(NUMBER + 1, fixture->bytes, &batch), 0);
+    segment_batch_encode(SEED + 1, &fixture->batch, fixture->bytes);
+    assert_int_equal(segment_batch_decode(SEED + 1, fixture->bytes, &batch), 0);
     assert_int_equal(
-        segment_batch_scan(NUMBER + 1, BATCH_OFFSET, fixture->bytes, &batch, fixture, on_record),
+        segment_batch_scan(SEED + 1, BATCH_OFFSET, fixture->bytes, &batch, fixture, on_record),
         -EBADMSG);
 }
 
@@ -256,15 +257,15 @@ static void a_batch_whose_counts_do_not_agree_is_refused(void **state)
         {3, SEGMENT_BATCH_HEADER_BYTES, BATCH_RECORDS},
     };
     for (size_t index = 0; index < ps_array_count(wrong); index++)
-        assert_int_equal(segment_batch_scan(NUMBER, BATCH_OFFSET, fixture->bytes, &wrong[index],
+        assert_int_equal(segment_batch_scan(SEED, BATCH_OFFSET, fixture->bytes, &wrong[index],
                                             fixture, on_record),
                          -EBADMSG);
     const struct segment_batch impossible[] = {
         {3, SEGMENT_BATCH_HEADER_BYTES - 8, 1}, {3, 100, 1}, {3, 1024, 0}};
     for (size_t index = 0; index < ps_array_count(impossible); index++) {
         struct segment_batch batch;
-        segment_batch_encode(NUMBER, &impossible[index], fixture->bytes);
-        assert_int_equal(segment_batch_decode(NUMBER, fixture->bytes, &batch), -EBADMSG);
+        segment_batch_encode(SEED, &impossible[index], fixture->bytes);
+        assert_int_equal(segment_batch_decode(SEED, fixture->bytes, &batch), -EBADMSG);
     }
     assert_int_equal(fixture->told, 0);
 }
@@ -274,7 +275,7 @@ static void an_uncommitted_record_is_refused(void **state)
     struct batch_fixture *fixture = *state;
     struct record *record = fixture->records[0];
     record->sequence = 0;
-    assert_true(record_encode(record, segment_seed(NUMBER, record->partition),
+    assert_true(record_encode(record, segment_record_seed(SEED, record->partition),
                               fixture->bytes + SEGMENT_BATCH_HEADER_BYTES, 512) > 0);
     assert_int_equal(scan(fixture), -EBADMSG);
     uint16_t partition;
@@ -284,9 +285,19 @@ static void an_uncommitted_record_is_refused(void **state)
                                      &sequence, &bytes));
 }
 
+static void a_seed_is_of_a_directory_and_a_number(void **state)
+{
+    (void)state;
+    assert_int_equal(segment_seed(5, NUMBER), segment_seed(5, NUMBER));
+    assert_true(segment_seed(5, NUMBER) != segment_seed(5, NUMBER + 1));
+    assert_true(segment_seed(5, NUMBER) != segment_seed(6, NUMBER));
+    assert_true(segment_record_seed(SEED, 1) != segment_record_seed(SEED, 2));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_seed_is_of_a_directory_and_a_number),
         cmocka_unit_test(a_name_is_its_number),
         cmocka_unit_test(a_header_is_read_back),
         cmocka_unit_test(a_header_of_many_partitions_takes_several_pages),

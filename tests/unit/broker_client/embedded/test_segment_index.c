@@ -21,6 +21,8 @@
 
 enum { SEED = 31, NUMBER = 0x500000001, PARTITIONS = 3, TOPICS_MAX = 400, TOPIC_BYTES_MAX = 40 };
 
+#define SEGMENT_SEED segment_seed(SEED, NUMBER)
+
 static const struct segment_header header = {.number = NUMBER, .partition_count = PARTITIONS};
 /* The middle one stays without records; the last is rare. */
 static const struct segment_partition starts[PARTITIONS] = {{4, 100}, {0, 7}, {9, 1}};
@@ -151,15 +153,15 @@ static void build(struct fixture *fixture, uint32_t count)
     assert_int_equal(segment_index_write(builder, fixture->directory, 123456, &written, &fd), 0);
     disk_close(fd);
     segment_index_builder_destroy(builder);
-    assert_int_equal(segment_index_load(fixture->directory, &fixture->heap, NUMBER, &fixture->index,
-                                        &fixture->fd),
+    assert_int_equal(segment_index_load(fixture->directory, &fixture->heap, SEGMENT_SEED, NUMBER,
+                                        &fixture->index, &fixture->fd),
                      0);
     const struct segment_index *index = fixture->index;
     assert_int_equal(index->partition_count, written->partition_count);
     assert_memory_equal(index->partitions, written->partitions,
                         PARTITIONS * sizeof(index->partitions[0]));
     assert_memory_equal(index->fences, written->fences, index->fence_count * 4);
-    assert_memory_equal(&index->number, &written->number, offsetof(struct segment_index, fences));
+    assert_memory_equal(index, written, offsetof(struct segment_index, fences));
     segment_index_destroy(&fixture->heap, written);
 }
 
@@ -170,9 +172,9 @@ static void read_block(struct fixture *fixture, uint32_t block, unsigned char *b
                                (uint64_t)block * SEGMENT_INDEX_BLOCK_BYTES, &count),
                      0);
     assert_int_equal(count, SEGMENT_INDEX_BLOCK_BYTES);
-    assert_true(segment_index_block_check(NUMBER, block, bytes));
-    assert_false(segment_index_block_check(NUMBER, block + 1, bytes));
-    assert_false(segment_index_block_check(NUMBER + 1, block, bytes));
+    assert_true(segment_index_block_check(SEGMENT_SEED, block, bytes));
+    assert_false(segment_index_block_check(SEGMENT_SEED, block + 1, bytes));
+    assert_false(segment_index_block_check(SEGMENT_SEED + 1, block, bytes));
 }
 
 static bool is_covered(const struct record_view *view, uint32_t levels, const char *text,
@@ -437,8 +439,8 @@ static void records_out_of_order_or_of_others_are_refused(void **state)
 static int reload(struct fixture *fixture)
 {
     close_index(fixture);
-    return segment_index_load(fixture->directory, &fixture->heap, NUMBER, &fixture->index,
-                              &fixture->fd);
+    return segment_index_load(fixture->directory, &fixture->heap, SEGMENT_SEED, NUMBER,
+                              &fixture->index, &fixture->fd);
 }
 
 static void a_damaged_header_or_length_is_noticed(void **state)
@@ -496,8 +498,8 @@ static void building_fails_cleanly_without_memory(void **state)
         heap_fail_at(&fixture->heap, 0);
         close_index(fixture);
         heap_fail_at(&fixture->heap, number);
-        int result = segment_index_load(fixture->directory, &fixture->heap, NUMBER, &fixture->index,
-                                        &fixture->fd);
+        int result = segment_index_load(fixture->directory, &fixture->heap, SEGMENT_SEED, NUMBER,
+                                        &fixture->index, &fixture->fd);
         if (result == 0)
             break;
         assert_int_equal(result, -ENOMEM);
