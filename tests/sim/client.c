@@ -254,6 +254,7 @@ void client_connect(struct client *client)
     client->is_clean = wants_clean(client);
     client->is_resumed = false;
     client->is_silent = false;
+    client->is_stopped = false;
     client->reads_again_ns = 0;
     client->acks_again_ns = 0;
     client->writes_whole_ns = 0;
@@ -276,7 +277,7 @@ static void settle_will(struct client *client, bool is_clean_end)
     bool was_left = client->state == CLIENT_LEAVING;
     if (client->model->mutation == MODEL_FORGETS_WILL && was_left)
         will->must_appear = true;
-    else if (was_left && is_clean_end && client->keepalive_seconds == 0)
+    else if (was_left && is_clean_end && client->keepalive_seconds == 0 && !client->is_stopped)
         will->is_forbidden = true;
     else if (client->state == CLIENT_ONLINE)
         will->must_appear = true;
@@ -295,6 +296,12 @@ void client_on_crash(struct client *client, bool is_lossy)
     }
     if (client->state == CLIENT_LEAVING)
         client->will = CLIENT_NONE;
+}
+
+/* The end that it sees from now on is the stop's: its DISCONNECT may never have been read. */
+void client_on_stop(struct client *client)
+{
+    client->is_stopped = client->peer != NULL;
 }
 
 /* What would have taken them over may never have arrived. */

@@ -124,6 +124,7 @@ struct client {
     bool is_clean;
     bool is_resumed;
     bool is_silent;
+    bool is_stopped; /* the gateway has begun to stop: it closes, whatever was still unread */
     uint16_t keepalive_seconds;
     uint32_t will; /* message, UINT32_MAX: none */
     uint64_t reads_again_ns;
@@ -164,6 +165,9 @@ uint64_t client_deadline_ns(const struct client *client);
 
 /* The gateway is killed now. */
 void client_on_crash(struct client *client, bool is_lossy);
+
+/* The gateway is stopped in order from now on. */
+void client_on_stop(struct client *client);
 
 /* No more news: it sets everything right that is open, connecting again if it has a session. */
 void client_settle(struct client *client);

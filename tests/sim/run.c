@@ -182,6 +182,8 @@ static void step_end(struct run *run)
     }
     run->stop_until_ns = sim_world_now_ns(run->world) + STOP_MS_MAX * 1000000ULL;
     gateway_sim_begin_stop(gateway);
+    for (uint32_t i = 0; i < run->scenario->client_count; i++)
+        client_on_stop(&run->clients[i]);
 }
 
 /* One round: every shard and every client once, in an order that is drawn. True: something moved.
