@@ -254,7 +254,7 @@ void client_connect(struct client *client)
     client->is_clean = wants_clean(client);
     client->is_resumed = false;
     client->is_silent = false;
-    client->is_stopped = false;
+    client->is_cut_off = false;
     client->reads_again_ns = 0;
     client->acks_again_ns = 0;
     client->writes_whole_ns = 0;
@@ -277,15 +277,22 @@ static void settle_will(struct client *client, bool is_clean_end)
     bool was_left = client->state == CLIENT_LEAVING;
     if (client->model->mutation == MODEL_FORGETS_WILL && was_left)
         will->must_appear = true;
-    else if (was_left && is_clean_end && client->keepalive_seconds == 0 && !client->is_stopped)
+    else if (was_left && is_clean_end && client->keepalive_seconds == 0 && !client->is_cut_off)
         will->is_forbidden = true;
-    else if (client->state == CLIENT_ONLINE)
+    else if (client->state == CLIENT_ONLINE || (was_left && client->is_cut_off))
         will->must_appear = true;
     client->will = CLIENT_NONE;
 }
 
-/* The gateway is killed. A DISCONNECT that is under way may have come too late; what the client saw
- * of an end comes after this. */
+/* The gateway closes, or is killed. A DISCONNECT that is under way may have come too late; one that
+ * is sent before the client sees the end does, although that looks as if it was the answer. */
+void client_on_stop(struct client *client)
+{
+    client->is_cut_off = client->peer != NULL;
+    if (client->state == CLIENT_LEAVING)
+        client->will = CLIENT_NONE;
+}
+
 void client_on_crash(struct client *client, bool is_lossy)
 {
     /* The store may have lost what it learned last of the session. */
@@ -294,14 +301,7 @@ void client_on_crash(struct client *client, bool is_lossy)
         client->stored = STORED_UNKNOWN;
         client_forget_deliveries(client, false);
     }
-    if (client->state == CLIENT_LEAVING)
-        client->will = CLIENT_NONE;
-}
-
-/* The end that it sees from now on is the stop's: its DISCONNECT may never have been read. */
-void client_on_stop(struct client *client)
-{
-    client->is_stopped = client->peer != NULL;
+    client_on_stop(client);
 }
 
 /* What would have taken them over may never have arrived. */

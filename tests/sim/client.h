@@ -124,7 +124,7 @@ struct client {
     bool is_clean;
     bool is_resumed;
     bool is_silent;
-    bool is_stopped; /* the gateway has begun to stop: it closes, whatever was still unread */
+    bool is_cut_off; /* the gateway has died, or begun to stop: it reads nothing more of this */
     uint16_t keepalive_seconds;
     uint32_t will; /* message, UINT32_MAX: none */
     uint64_t reads_again_ns;

@@ -45,7 +45,7 @@ static const struct known_seed known_durable_seeds[] = {
     {130, "a tail that one segment fills goes on when that is left"},
     {149, "the same with three shards"},
     {162, "batches that a failed sync moved to the next segment are several in mode written"},
-    {13459688, "a will comes although a DISCONNECT was on its way when the gateway was stopped"},
+    {13459688, "a will comes although its client sent DISCONNECT to a gateway that had just died"},
 };
 
 #endif
