@@ -284,11 +284,14 @@ def standard_streams_that_are_closed_do_no_harm(gateway):
         done = subprocess.run(["sh", "-c", script, command.PROGRAM], timeout=60, check=False)
         assert done.returncode == 2
     reader, writer = os.pipe()
-    process = subprocess.Popen([command.PROGRAM, "--listen", "127.0.0.1:0"], stderr=writer)
+    data = tempfile.TemporaryDirectory()
+    process = subprocess.Popen([command.PROGRAM, "--listen", "127.0.0.1:0", "--data-dir", data.name], stderr=writer)
     os.close(writer)
     text = b""
     while b"event=ready" not in text or not text.endswith(b"\n"):
-        text += os.read(reader, 4096)
+        part = os.read(reader, 4096)
+        assert part, text  # it ended
+        text += part
     os.close(reader)  # what is logged from here on meets a broken pipe
     try:
         client = Client(int(re.search(rb"listen=127\.0\.0\.1:(\d+)", text)[1]))
