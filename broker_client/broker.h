@@ -60,6 +60,8 @@ struct broker_counters {
     uint64_t tail_bytes;     /* now; of recent records in memory */
     uint64_t blocks_fetched; /* by late readers */
     uint64_t blocks_shared;  /* which they found in memory, or on their way */
+    uint64_t open_segments;  /* now; closed segments whose files are open */
+    uint64_t segment_opens;  /* of these files, for late readers */
     uint64_t key_batches;    /* commits of the key-value store's file */
     uint64_t key_failures;   /* of that file: a commit, or anything else at it */
     uint64_t longest_key_commit_ns;

@@ -46,6 +46,7 @@ struct ring_options {
     uint32_t
         sockets_per_ring_max; /* 0: as many as RLIMIT_NOFILE and the kernel allow; tests say less */
     enum ring_mode mode;
+    uint32_t descriptors_kept; /* that the process needs for files; plain sockets leave them free */
 };
 
 enum ring_event_kind {

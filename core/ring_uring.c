@@ -166,8 +166,9 @@ static int check_system(uint32_t *out_descriptors, char *error, size_t error_byt
 static void size_bank(struct ring *ring, const struct ring_options *options, uint32_t descriptors)
 {
     uint32_t sockets_max = ps_min_u32(options->sockets_max, RING_SLOTS_MAX);
-    uint32_t per_ring = ring->is_direct ? ps_min_u32(descriptors, SOCKETS_PER_RING_MAX)
-                                        : descriptors - DESCRIPTORS_MARGIN;
+    uint32_t plain = descriptors - DESCRIPTORS_MARGIN;
+    plain -= ps_min_u32(plain / 2, options->descriptors_kept);
+    uint32_t per_ring = ring->is_direct ? ps_min_u32(descriptors, SOCKETS_PER_RING_MAX) : plain;
     if (ring->is_direct && options->sockets_per_ring_max != 0)
         per_ring = ps_min_u32(per_ring, options->sockets_per_ring_max);
     ring->sockets_per_ring = ps_min_u32(per_ring, sockets_max);

@@ -37,7 +37,7 @@
 enum {
     MAILBOX_RESERVED_MAX = 16384,
     MAILBOX_BYTES_MAX = 32 << 20,
-    DESCRIPTORS_MARGIN = 128, /* for listeners, files and the library's own */
+    DESCRIPTORS_MARGIN = 128, /* for listeners, rings and the library's own */
     DESCRIPTORS_PER_RING_MAX = 65536,
     LOG_DRAIN_MS = 50,
     SYS_REFRESH_MS = 200
@@ -167,6 +167,7 @@ static int create_shard(struct gateway *gateway, uint32_t index, char *error)
     const struct ring_options ring = {
         .sockets_max = gateway->common.sockets_max,
         .mode = (enum ring_mode)gateway->config->ring_mode,
+        .descriptors_kept = gateway_store_descriptors_max(gateway->store),
     };
     int status = ring_create(&ring, &gateway->rings[index], error, GATEWAY_ERROR_BYTES);
     if (status < 0)
@@ -492,7 +493,8 @@ static void warn_of_few_descriptors(const struct gateway *gateway)
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
-    uint64_t usable = limit.rlim_cur - ps_min_u64(limit.rlim_cur, DESCRIPTORS_MARGIN);
+    uint64_t used = DESCRIPTORS_MARGIN + (uint64_t)gateway_store_descriptors_max(gateway->store);
+    uint64_t usable = limit.rlim_cur - ps_min_u64(limit.rlim_cur, used);
     if (ring_mode(gateway->rings[0]) == RING_MODE_DIRECT && usable < UINT32_MAX)
         usable *= ps_min_u64(limit.rlim_cur, DESCRIPTORS_PER_RING_MAX);
     if (usable >= gateway->config->connections_max)

@@ -7,6 +7,7 @@
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
@@ -19,7 +20,12 @@
 #include "session/gateway_config.h"
 #include "session/session_store.h"
 
-enum { RETENTION_SHARE = 2, HOLD_SHARE = 8 };
+enum {
+    RETENTION_SHARE = 2,
+    HOLD_SHARE = 8,
+    SEGMENTS_OPEN_MAX = 256,
+    DESCRIPTORS_PER_SEGMENT_OPEN = 32 /* of RLIMIT_NOFILE: two of 32 are the log's */
+};
 
 #define RETENTION_BYTES_DEFAULT (10ULL << 30)
 
@@ -29,6 +35,7 @@ struct gateway_store {
     struct memory_store *memory; /* one of the two */
     struct embedded_store *embedded;
     uint64_t retention_bytes;
+    uint32_t descriptors_max;
 };
 
 static uint64_t now_ms(void)
@@ -77,6 +84,21 @@ static uint64_t retention_bytes(const struct gateway_config *config)
     return ps_min_u64(RETENTION_BYTES_DEFAULT, size / RETENTION_SHARE);
 }
 
+/* The limit is what a gateway raises it to when its rings are made. */
+static uint32_t segments_open_max(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1;
+    uint64_t max = ps_max_u64(1, limit.rlim_max / DESCRIPTORS_PER_SEGMENT_OPEN);
+    return (uint32_t)ps_min_u64(max, SEGMENTS_OPEN_MAX);
+}
+
+uint32_t gateway_store_descriptors_max(const struct gateway_store *store)
+{
+    return store->descriptors_max;
+}
+
 static void log_recovery(const struct gateway_store *store, bool is_repair, uint64_t took_ms)
 {
     const struct embedded_recovery *found = embedded_store_recovery(store->embedded);
@@ -103,6 +125,7 @@ static int open_embedded(struct gateway_store *store, const struct gateway_store
         .segment_bytes = config->broker_segment_bytes,
         .tail_bytes = gateway_config_tail_bytes(config, shards),
         .cache_bytes = gateway_config_cache_bytes(config, shards),
+        .segments_open_max = segments_open_max(),
         .key_map_bytes = 2 * config->broker_key_bytes_max, /* LMDB's pages are seldom full */
         .key_bytes_max = config->broker_key_bytes_max,
         .record_bytes_max = gateway_store_record_bytes_max(config, shards),
@@ -113,6 +136,7 @@ static int open_embedded(struct gateway_store *store, const struct gateway_store
         .random_seed = options->random_seed,
         .is_repair = options->is_repair,
     };
+    store->descriptors_max = embedded_store_descriptors_max(&embedded);
     uint64_t begin_ms = now_ms();
     _Static_assert((int)GATEWAY_ERROR_BYTES >= (int)EMBEDDED_ERROR_BYTES, "the driver's line fits");
     int status = embedded_store_open(&embedded, store->heap, store->log, &store->embedded, error);

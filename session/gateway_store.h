@@ -45,6 +45,9 @@ int gateway_store_create_broker(void *store, const struct broker_options *option
 /* What the handle has taken is committed and answered. */
 bool gateway_store_is_idle(const struct gateway_store *store, const struct broker *broker);
 
+/* Descriptors that it may have open, however long its log: a small share of RLIMIT_NOFILE. */
+uint32_t gateway_store_descriptors_max(const struct gateway_store *store);
+
 /* Logs where everything is kept. */
 void gateway_store_announce(const struct gateway_store *store, const struct gateway_config *config);
 

@@ -13,6 +13,7 @@
 #include "core/base.h"
 #include "core/heap.h"
 #include "core/ring_file.h"
+#include "segment_files_internal.h"
 
 enum block_state { BLOCK_FREE, BLOCK_FETCHING, BLOCK_READY, BLOCK_FAILED };
 
@@ -79,12 +80,19 @@ int block_cache_create(struct log_store *store, struct ring *ring, struct heap *
     return 0;
 }
 
+/* The ring is done with a block. */
+static void let_go_of_segment(struct block_cache *cache, struct cached_block *block)
+{
+    segment_files_let_go(cache->store, block->place.segment);
+    log_segment_release(cache->store, block->place.segment);
+}
+
 void block_cache_destroy(struct block_cache *cache)
 {
     for (uint32_t index = 0; index < cache->block_count; index++) {
         struct cached_block *block = cache->blocks[index];
         if (block->state == BLOCK_FETCHING)
-            log_segment_release(cache->store, block->place.segment);
+            let_go_of_segment(cache, block);
         heap_free(cache->heap, block);
     }
     heap_free(cache->heap, cache->blocks);
@@ -223,10 +231,15 @@ static struct cached_block *buffer_take(struct block_cache *cache)
     return block;
 }
 
-/* Begins a fetch into a buffer that was taken. 0 or -EAGAIN; then the buffer is free. */
+/* Begins a fetch into a buffer that was taken, and holds the segment's files until it is done. 0 or
+ * -EAGAIN (they are closed, or the ring is full); then the buffer is free. */
 static int fetch(struct block_cache *cache, struct cached_block *block,
                  const struct block_place *place)
 {
+    if (!segment_files_hold(cache->store, place->segment)) {
+        set_free(cache, block);
+        return -EAGAIN;
+    }
     block->place = *place;
     block->number = place->segment->number;
     block->request = (struct ring_file_request){
@@ -238,6 +251,7 @@ static int fetch(struct block_cache *cache, struct cached_block *block,
         .owner = cache,
     };
     if (ring_file_submit(cache->ring, &block->request) != 0) {
+        segment_files_let_go(cache->store, place->segment);
         set_free(cache, block);
         return -EAGAIN;
     }
@@ -380,7 +394,7 @@ bool block_cache_take(struct block_cache *cache, struct ring_file_request *reque
     block->block.count = block->result == 0 ? (uint32_t)request->result : 0;
     if (block->state == BLOCK_FAILED)
         table_remove(cache, block);
-    log_segment_release(cache->store, block->place.segment);
+    let_go_of_segment(cache, block);
     struct block_holder *holder = block->waiting;
     block->waiting = NULL;
     if (block->pins == 0)

@@ -13,8 +13,8 @@
  *
  * Index blocks come checked by their checksum. Data blocks are not: records are.
  *
- * Owner and thread: the handle's shard. A segment has a reference while one of its blocks is
- * fetched, not while it is kept.
+ * Owner and thread: the handle's shard. A segment has a reference, and its files are held open,
+ * while one of its blocks is fetched, not while it is kept.
  */
 #ifndef PENSTOCK_BROKER_CLIENT_EMBEDDED_BLOCK_CACHE_INTERNAL_H
 #define PENSTOCK_BROKER_CLIENT_EMBEDDED_BLOCK_CACHE_INTERNAL_H
@@ -64,8 +64,9 @@ int block_cache_create(struct log_store *store, struct ring *ring, struct heap *
 /* The ring has nothing of it any more: nothing is on its way, or the ring was destroyed. */
 void block_cache_destroy(struct block_cache *cache);
 
-/* As above; lets go of another block that the holder had. -ENOMEM: not one buffer; -EAGAIN: the
- * ring takes no more; for both: later. Not while is_waiting. */
+/* As above; lets go of another block that the holder had. The caller holds the segment's files.
+ * -ENOMEM: not one buffer; -EAGAIN: the ring takes no more; for both: later. Not while is_waiting.
+ */
 int block_cache_hold(struct block_cache *cache, struct block_holder *holder,
                      const struct block_place *place);
 

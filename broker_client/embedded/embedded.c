@@ -276,8 +276,10 @@ static void update_shared_counters(struct embedded_handle *handle)
     counters->key_batches = keys.batches;
     counters->key_failures = keys.batch_failures;
     counters->longest_key_commit_ns = keys.longest_commit_ns;
-    counters->file_bytes =
-        atomic_load_explicit(&handle->store->log.segment_bytes, memory_order_relaxed);
+    struct log_store *log = &handle->store->log;
+    counters->file_bytes = atomic_load_explicit(&log->segment_bytes, memory_order_relaxed);
+    counters->open_segments = atomic_load_explicit(&log->open_count, memory_order_relaxed);
+    counters->segment_opens = atomic_load_explicit(&log->opens, memory_order_relaxed);
 }
 
 static void update_counters(struct embedded_handle *handle)
@@ -423,8 +425,11 @@ static int create_parts(struct embedded_handle *handle)
                        options->wake, options->wake_context, &journal, &handle->journal);
     if (status < 0)
         return status;
-    const struct log_reader_events reader = {
-        .context = handle, .partition = embedded_read_partition, .on_read = embedded_read_done};
+    const struct log_reader_events reader = {.context = handle,
+                                             .partition = embedded_read_partition,
+                                             .on_read = embedded_read_done,
+                                             .wake = options->wake,
+                                             .wake_context = options->wake_context};
     status = log_reader_create(&store->log, options->ring, options->heap,
                                config->cache_bytes / config->shard_count, config->reads_max,
                                &reader, &handle->reader);

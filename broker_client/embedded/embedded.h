@@ -44,6 +44,7 @@ struct embedded_store_config {
     uint32_t append_queue_bytes;  /* waiting per handle; 0: tail_bytes / 8 / shard_count */
     uint32_t requests_max;        /* taken per handle; 1,024 */
     uint32_t reads_max;           /* pulls from disk under way per handle; 64 */
+    uint32_t segments_open_max;   /* closed ones whose two files are open; 256 */
     uint32_t deleted_entries_max; /* 16,384 */
     uint16_t watches_max;         /* per handle; 16 */
     uint16_t partition_count;
@@ -77,6 +78,9 @@ struct embedded_store;
  * lines about what was cut and about disk errors later. */
 int embedded_store_open(const struct embedded_store_config *config, struct heap *heap,
                         struct log *log, struct embedded_store **out_store, char *error);
+
+/* Descriptors that such a store may have open, while its helper thread keeps up. */
+uint32_t embedded_store_descriptors_max(const struct embedded_store_config *config);
 
 const struct embedded_recovery *embedded_store_recovery(const struct embedded_store *store);
 

@@ -23,7 +23,10 @@ enum {
     DEDUPLICATION_MAX = 8192,
     DEDUPLICATION_MS = 120000,
     DELETED_ENTRIES_MAX = 16384,
-    WATCHES_MAX = 16
+    WATCHES_MAX = 16,
+    SEGMENTS_OPEN_MAX = 256,
+    DESCRIPTORS_SHARED = 8,   /* directories, lock, keys, a file that is replaced */
+    DESCRIPTORS_PER_SHARD = 6 /* segments: a spare, the current, one left, those without index */
 };
 
 static void fill_defaults(struct embedded_store_config *config)
@@ -43,6 +46,8 @@ static void fill_defaults(struct embedded_store_config *config)
         ps_min_u64(config->tail_bytes / 8 / ps_max_u32(config->shard_count, 1), UINT32_MAX));
     config->requests_max = (uint32_t)broker_default(config->requests_max, REQUESTS_MAX);
     config->reads_max = (uint32_t)broker_default(config->reads_max, READS_MAX);
+    config->segments_open_max =
+        (uint32_t)broker_default(config->segments_open_max, SEGMENTS_OPEN_MAX);
     config->deleted_entries_max =
         (uint32_t)broker_default(config->deleted_entries_max, DELETED_ENTRIES_MAX);
     config->watches_max = (uint16_t)broker_default(config->watches_max, WATCHES_MAX);
@@ -147,6 +152,14 @@ int embedded_store_open(const struct embedded_store_config *config, struct heap 
     log_store_close(&store->log, false);
     free_store(store);
     return status;
+}
+
+uint32_t embedded_store_descriptors_max(const struct embedded_store_config *config)
+{
+    struct embedded_store_config filled = *config;
+    fill_defaults(&filled);
+    return 2 * filled.segments_open_max + DESCRIPTORS_PER_SHARD * filled.shard_count +
+           DESCRIPTORS_SHARED;
 }
 
 const struct embedded_recovery *embedded_store_recovery(const struct embedded_store *store)

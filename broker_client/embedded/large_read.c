@@ -7,6 +7,7 @@
 #include "core/base.h"
 #include "core/heap.h"
 #include "core/ring_file.h"
+#include "segment_files_internal.h"
 
 struct large_read {
     struct ring_file_request request;
@@ -47,7 +48,10 @@ static int begin(struct large_reads *reads, struct large_read **out_read, void *
         .segment = segment,
         .owner = owner,
     };
+    bool is_open = segment_files_hold(reads->store, segment);
+    ps_assert(is_open); /* the read that asks holds them too */
     if (ring_file_submit(reads->ring, &read->request) != 0) {
+        segment_files_let_go(reads->store, segment);
         heap_free(reads->heap, read);
         return -EAGAIN;
     }
@@ -93,6 +97,7 @@ bool large_reads_take(struct large_reads *reads, struct ring_file_request *reque
         return false;
     struct large_read *read = ps_container_of(request, struct large_read, request);
     read->is_done = true;
+    segment_files_let_go(reads->store, read->segment);
     log_segment_release(reads->store, read->segment);
     if (read->owner != NULL)
         reads->on_ready(reads->context, read->owner);
@@ -106,8 +111,10 @@ void large_reads_deinit(struct large_reads *reads)
     while (reads->all != NULL) {
         struct large_read *read = reads->all;
         reads->all = read->next;
-        if (!read->is_done)
+        if (!read->is_done) {
+            segment_files_let_go(reads->store, read->segment);
             log_segment_release(reads->store, read->segment);
+        }
         heap_free(reads->heap, read);
     }
 }

@@ -22,6 +22,7 @@
 #include "core/log.h"
 #include "log_recovery_internal.h"
 #include "log_scan_internal.h"
+#include "segment_files_internal.h"
 
 enum { NO_SLOT = UINT32_MAX };
 
@@ -622,7 +623,7 @@ int log_examine(struct recovery *recovery, uint32_t position)
     found->segment = log_segment_create(store, store->heap, found->number);
     if (found->segment == NULL)
         return log_store_refuse(store, recovery->error, -ENOMEM, "memory is out");
-    int result = disk_open(store->log_directory, name, DISK_OPEN_WRITE, &found->segment->fd);
+    int result = log_segment_open(store, found->segment);
     if (result == 0)
         result = disk_size(found->segment->fd, &found->file_bytes);
     if (result < 0)
@@ -637,5 +638,6 @@ int log_examine(struct recovery *recovery, uint32_t position)
         result = examine_index(recovery, position, &is_done);
     if (result == 0 && !is_done)
         result = examine_file(recovery, found, NULL, NULL);
+    segment_files_close(store, found->segment); /* there may be more segments than descriptors */
     return result;
 }

@@ -4,7 +4,7 @@
  * segment_read.c, where blocks come from in block_cache.c.
  *
  *   free -> ready <-> running --> answered -> free       ready: a queue, so that reads take turns
- *             ^          |--> waiting for a block or for room: until it is told
+ *             ^          |--> waiting for a block, for room or for files: until it is told
  *             '----------'--> paused: until a time
  *
  * A shard's; its thread's. Never waits for a disk.
@@ -48,6 +48,7 @@ struct log_reader {
     struct segment_read_context context;
     struct block_cache *cache;
     struct large_reads large;
+    struct segment_opener opener;
     struct log_read *free;
     struct log_read *ready_first;
     struct log_read *ready_last;
@@ -77,7 +78,8 @@ static void on_block_ready(void *context, struct block_holder *holder)
 
 static bool waits_for_large_room(const struct log_read *own)
 {
-    return own->stage == READ_WAITING && !own->read.holder.is_waiting && own->read.large == NULL;
+    return own->stage == READ_WAITING && !own->read.holder.is_waiting && !own->read.is_opening &&
+           own->read.large == NULL;
 }
 
 static void on_large_ready(void *context, void *owner)
@@ -111,6 +113,12 @@ int log_reader_create(struct log_store *store, struct ring *ring, struct heap *h
         heap_free(heap, reader);
         return result;
     }
+    result = segment_opener_init(&reader->opener, store, heap, events->wake, events->wake_context);
+    if (result != 0) {
+        block_cache_destroy(reader->cache);
+        heap_free(heap, reader);
+        return result;
+    }
     reader->store = store;
     reader->heap = heap;
     reader->events = *events;
@@ -125,6 +133,7 @@ int log_reader_create(struct log_store *store, struct ring *ring, struct heap *h
                                                     .heap = heap,
                                                     .cache = reader->cache,
                                                     .large = &reader->large,
+                                                    .opener = &reader->opener,
                                                     .counters = &reader->counters,
                                                     .events = &reader->events};
     for (uint32_t index = reads_max; index-- > 0;) {
@@ -141,6 +150,7 @@ void log_reader_destroy(struct log_reader *reader)
         if (reader->reads[index].stage != READ_FREE)
             segment_read_end(&reader->context, &reader->reads[index].read);
     }
+    segment_opener_deinit(&reader->opener, reader->heap);
     large_reads_deinit(&reader->large);
     block_cache_destroy(reader->cache);
     heap_free(reader->heap, reader);
@@ -297,8 +307,31 @@ static void wake_paused(struct log_reader *reader, uint64_t now_ns)
     }
 }
 
+/* Reads that wait for files go on with what became of them: with a hold of their own, with the
+ * failure, or to ask again. */
+static void tell_opened(struct log_reader *reader, int result_of_job)
+{
+    for (uint32_t index = 0; index < reader->reads_max; index++) {
+        struct log_read *own = &reader->reads[index];
+        if (own->stage != READ_WAITING || !own->read.is_opening)
+            continue;
+        int result = result_of_job;
+        if (result == 0)
+            result = segment_opener_result(&reader->opener, own->read.segment);
+        own->read.is_opening = false;
+        own->read.open_result = result < 0 ? result : 0;
+        if (result == 0)
+            own->read.has_files = segment_files_hold(reader->store, own->read.segment);
+        set_ready(reader, own);
+    }
+}
+
 bool log_reader_turn(struct log_reader *reader, uint64_t now_ns)
 {
+    if (segment_opener_take(&reader->opener)) {
+        tell_opened(reader, 0);
+        segment_opener_finish(&reader->opener);
+    }
     if (reader->paused_count > 0)
         wake_paused(reader, now_ns);
     for (uint32_t steps = 0; reader->ready_first != NULL && steps < STEPS_PER_TURN;) {
@@ -306,6 +339,8 @@ bool log_reader_turn(struct log_reader *reader, uint64_t now_ns)
         unstage(reader, own);
         steps += run(reader, own, now_ns);
     }
+    if (segment_opener_submit(&reader->opener) < 0)
+        tell_opened(reader, -EAGAIN);
     return reader->ready_first != NULL;
 }
 
@@ -322,7 +357,7 @@ uint64_t log_reader_deadline_ns(const struct log_reader *reader)
 bool log_reader_is_idle(const struct log_reader *reader)
 {
     return reader->read_count == 0 && block_cache_is_idle(reader->cache) &&
-           reader->large.all == NULL;
+           reader->large.all == NULL && !reader->opener.is_out;
 }
 
 bool log_reader_take(struct log_reader *reader, struct ring_file_request *request)

@@ -46,6 +46,8 @@ struct log_reader_events {
      * pull is the owner's to tell. Records are borrowed until it returns, their topic_hash is 0.
      * The pull may be used again from here. From log_reader_turn only. */
     void (*on_read)(void *context, struct broker_pull *pull);
+    void (*wake)(void *context); /* makes the shard call log_reader_turn soon; any thread */
+    void *wake_context;
 };
 
 struct log_reader_counters {

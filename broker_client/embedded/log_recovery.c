@@ -14,6 +14,7 @@
 #include "core/disk.h"
 #include "core/heap.h"
 #include "core/log.h"
+#include "segment_files_internal.h"
 
 enum {
     COPY_BYTES = 1 << 20,
@@ -211,7 +212,9 @@ static int rewrite(struct log_store *store, const struct recovery_segment *found
 
 static int settle_scanned(struct log_store *store, struct recovery_segment *found)
 {
-    int result = rewrite(store, found);
+    int result = log_segment_open(store, found->segment); /* closed when it was examined */
+    if (result == 0)
+        result = rewrite(store, found);
     void *state = NULL;
     if (result == 0) {
         do {
@@ -231,7 +234,7 @@ static int settle(struct recovery *recovery, struct recovery_segment *found)
         result = log_segment_remove_file(store, found->number, "seg");
         if (result == 0)
             result = log_segment_remove_file(store, found->number, "idx");
-        log_segment_destroy(store->heap, found->segment);
+        log_segment_destroy(store, store->heap, found->segment);
         found->segment = NULL;
         return result;
     }
@@ -240,8 +243,7 @@ static int settle(struct recovery *recovery, struct recovery_segment *found)
     if (found->verdict == RECOVERY_SCANNED)
         result = settle_scanned(store, found);
     else
-        log_segment_publish(store, found->segment, atomic_load(&found->segment->index),
-                            found->segment->index_fd);
+        log_segment_publish(store, found->segment, atomic_load(&found->segment->index), -1);
     if (result < 0)
         return result;
     log_store_append(store, found->segment);
@@ -354,7 +356,7 @@ static int make_room(struct ids_fill *fill, uint32_t partition)
 }
 
 static int load_segment_ids(struct ids_fill *fill, const struct log_segment *segment)
-{
+{ /* its files are open */
     struct log_store *store = fill->store;
     const struct segment_index *index = atomic_load(&segment->index);
     uint32_t partition_count = store->config.partition_count;
@@ -394,10 +396,14 @@ static bool is_wanted(const struct ids_fill *fill, const struct segment_index *i
 static int fill_ids(struct recovery *recovery, struct ids_fill *fill)
 {
     for (uint32_t at = recovery->segment_count; at > 0; at--) {
-        const struct log_segment *segment = recovery->segments[at - 1].segment;
+        struct log_segment *segment = recovery->segments[at - 1].segment;
         if (segment == NULL || !is_wanted(fill, atomic_load(&segment->index)))
             continue;
-        int result = load_segment_ids(fill, segment);
+        int result = segment_files_open(fill->store, segment);
+        if (result == 0) {
+            result = load_segment_ids(fill, segment);
+            segment_files_let_go(fill->store, segment);
+        }
         if (result < 0)
             return log_store_refuse(fill->store, recovery->error, result,
                                     "log/%016" PRIx64 ".idx: cannot be read: %s%s", segment->number,
@@ -490,7 +496,7 @@ int log_recover(struct log_store *store, char *error)
         for (const struct log_segment *of = store->first; of != NULL; of = of->next)
             is_listed |= of == segment;
         if (segment != NULL && !is_listed)
-            log_segment_destroy(store->heap, segment);
+            log_segment_destroy(store, store->heap, segment);
     }
     heap_free(store->heap, recovery.segments);
     heap_free(store->heap, recovery.partitions);

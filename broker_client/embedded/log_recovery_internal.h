@@ -67,7 +67,9 @@ int log_recover(struct log_store *store, char *error);
 /* Of log_store.c: a segment with the list's reference, in no list. */
 struct log_segment *log_segment_create(const struct log_store *store, struct heap *heap,
                                        uint64_t number);
-void log_segment_destroy(struct heap *heap, struct log_segment *segment);
+void log_segment_destroy(struct log_store *store, struct heap *heap, struct log_segment *segment);
+/* Opens the data file of one that has none open, for writing. 0 or -errno. */
+int log_segment_open(const struct log_store *store, struct log_segment *segment);
 void log_segment_publish(struct log_store *store, struct log_segment *segment,
                          struct segment_index *index, int index_fd);
 void log_store_append(struct log_store *store, struct log_segment *segment);

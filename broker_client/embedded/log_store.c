@@ -19,6 +19,7 @@
 #include "log_files_internal.h"
 #include "log_recovery_internal.h"
 #include "log_scan_internal.h"
+#include "segment_files_internal.h"
 
 enum {
     PATH_BYTES_MAX = 4096,
@@ -42,14 +43,19 @@ struct log_segment *log_segment_create(const struct log_store *store, struct hea
     return segment;
 }
 
-void log_segment_destroy(struct heap *heap, struct log_segment *segment)
+void log_segment_destroy(struct log_store *store, struct heap *heap, struct log_segment *segment)
 {
-    if (segment->fd >= 0)
-        disk_close(segment->fd);
-    if (segment->index_fd >= 0)
-        disk_close(segment->index_fd);
+    segment_files_close(store, segment);
     segment_index_destroy(heap, atomic_load(&segment->index));
     heap_free(heap, segment);
+}
+
+int log_segment_open(const struct log_store *store, struct log_segment *segment)
+{
+    ps_assert(segment->fd < 0);
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(segment->number, "seg", name);
+    return disk_open(store->log_directory, name, DISK_OPEN_WRITE, &segment->fd);
 }
 
 void log_segment_acquire(struct log_segment *segment)
@@ -140,7 +146,7 @@ int log_store_prepare(struct log_store *store, uint64_t capacity, struct log_seg
     segment_name(number, "seg", name);
     int result = prepare_file(store, name, capacity, &segment->fd);
     if (result < 0) {
-        log_segment_destroy(store->helper_heap, segment);
+        log_segment_destroy(store, store->helper_heap, segment);
         return result;
     }
     segment->capacity = capacity;
@@ -250,6 +256,8 @@ void log_segment_publish(struct log_store *store, struct log_segment *segment,
     atomic_store(&segment->file_bytes, bytes);
     atomic_fetch_add(&store->segment_bytes, bytes - before);
     segment->index_fd = index_fd;
+    if (index_fd >= 0)
+        segment_files_adopt(store, segment);
     atomic_store_explicit(&segment->index, index, memory_order_release);
 }
 
@@ -401,7 +409,7 @@ static void remove_doomed(struct log_store *store)
         struct log_segment *next = segments->next_doomed;
         list_remove(store, segments);
         atomic_fetch_sub(&store->segment_bytes, atomic_load(&segments->file_bytes));
-        log_segment_destroy(store->helper_heap, segments);
+        log_segment_destroy(store, store->helper_heap, segments);
         segments = next;
     }
 }
@@ -571,7 +579,7 @@ static void free_everything(struct log_store *store)
 {
     for (struct log_segment *at = store->first; at != NULL;) {
         struct log_segment *next = at->next;
-        log_segment_destroy(store->heap, at);
+        log_segment_destroy(store, store->heap, at);
         at = next;
     }
     store->first = store->last = store->doomed = NULL;

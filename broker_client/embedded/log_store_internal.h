@@ -25,8 +25,12 @@ enum { LOG_STORE_RESERVE = 1 << 20 };
 struct log_segment {
     uint64_t number;
     uint64_t seed; /* of its checksums and its index's */
-    int fd;        /* -1: none, the segment is removed */
-    int index_fd;  /* -1: none yet */
+    int fd;        /* -1: closed; who may use it and when: segment_files_internal.h */
+    int index_fd;
+    uint32_t holds;            /* of its files; under the store's mutex, as the next three */
+    bool is_counted;           /* its files count among open_count */
+    struct log_segment *older; /* counted and not held: by last use */
+    struct log_segment *newer;
     _Atomic uint32_t references;
     _Atomic uint32_t extent_count; /* 0 after having had some: nobody wants it, the files go */
     _Atomic(struct segment_index *) index; /* NULL until it is closed and indexed; then immutable */
@@ -72,11 +76,15 @@ struct log_store {
     uint64_t run; /* of this one; segments are numbered from run << 32 */
     struct embedded_recovery recovery;
     struct log_partition_state *partitions;
-    _Atomic uint64_t *tails;        /* committed, by partition; written by the owner */
-    _Atomic uint64_t segment_next;  /* number of the next segment */
-    _Atomic uint64_t retain_from;   /* extents of segments below go, unless they are held */
-    _Atomic uint64_t segment_bytes; /* of all segment files and their indexes */
-    pthread_mutex_t mutex;          /* of the lists */
+    _Atomic uint64_t *tails;         /* committed, by partition; written by the owner */
+    _Atomic uint64_t segment_next;   /* number of the next segment */
+    _Atomic uint64_t retain_from;    /* extents of segments below go, unless they are held */
+    _Atomic uint64_t segment_bytes;  /* of all segment files and their indexes */
+    _Atomic uint64_t opens;          /* of closed segments' files, for readers */
+    pthread_mutex_t mutex;           /* of the lists */
+    struct log_segment *oldest_open; /* segments whose files are open and not held */
+    struct log_segment *newest_open;
+    _Atomic uint32_t open_count; /* at most segments_open_max; written under the mutex */
     struct log_segment *first;
     struct log_segment *last;
     struct log_segment *doomed;                  /* to be removed by log_store_retain */

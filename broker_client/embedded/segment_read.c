@@ -18,6 +18,17 @@ enum {
     HEADERS_PER_STEP = 32 /* of a walk */
 };
 
+/* On to the next segment: what this one was looked at with is given back. */
+static void seek(const struct segment_read_context *context, struct segment_read *read)
+{
+    if (read->has_files)
+        segment_files_let_go(context->store, read->segment);
+    read->has_files = false;
+    read->is_opening = false;
+    read->open_result = 0;
+    read->state = SEGMENT_READ_SEEK;
+}
+
 static int hold(const struct segment_read_context *context, struct segment_read *read,
                 uint32_t block, bool is_index)
 {
@@ -236,6 +247,27 @@ static int step_seek(const struct segment_read_context *context, struct segment_
     if (read->of == NULL || read->of->records == 0 || read->of->next <= read->position) {
         read->position = read->limit;
         return 0;
+    }
+    read->state = SEGMENT_READ_OPEN;
+    return 0;
+}
+
+static int step_open(const struct segment_read_context *context, struct segment_read *read)
+{
+    int result = read->open_result;
+    read->open_result = 0;
+    if (result == -EAGAIN || result == -ENOMEM || result == -EMFILE || result == -ENFILE)
+        return result == -EAGAIN ? -EAGAIN : -ENOMEM;
+    if (result < 0) {
+        context->counters->read_failures++;
+        return -EIO;
+    }
+    if (!read->has_files)
+        read->has_files = segment_files_hold(context->store, read->segment);
+    if (!read->has_files) {
+        read->is_opening = true;
+        segment_opener_want(context->opener, read->segment);
+        return -EINPROGRESS;
     }
     read->is_walk = false;
     read->hint = 0;
@@ -505,11 +537,11 @@ static int step_walk(const struct segment_read_context *context, struct segment_
 }
 
 /* All records of a round are done: where the next one begins. */
-static int end_round(struct segment_read *read)
+static int end_round(const struct segment_read_context *context, struct segment_read *read)
 {
     read->position = ps_max_u64(read->position, read->covered);
     if (read->position >= read->limit) {
-        read->state = SEGMENT_READ_SEEK;
+        seek(context, read);
         return 0;
     }
     if (read->block_count >= SEGMENT_READ_BLOCKS_MAX)
@@ -607,7 +639,7 @@ static int decode(const struct segment_read_context *context, struct segment_rea
 static int step_record(const struct segment_read_context *context, struct segment_read *read)
 {
     if (read->posting == read->postings.count)
-        return end_round(read);
+        return end_round(context, read);
     const struct read_posting *posting = &read->postings.entries[read->posting];
     const unsigned char *bytes = NULL;
     int result = 0;
@@ -660,6 +692,8 @@ int segment_read_step(const struct segment_read_context *context, struct segment
     switch (read->state) {
     case SEGMENT_READ_SEEK:
         return step_seek(context, read);
+    case SEGMENT_READ_OPEN:
+        return step_open(context, read);
     case SEGMENT_READ_DIRECTORY:
         return step_directory(context, read);
     case SEGMENT_READ_POSTINGS:
@@ -681,7 +715,7 @@ void segment_read_leave(const struct segment_read_context *context, struct segme
     block_cache_let_go(context->cache, &read->holder);
     large_read_end(context->large, &read->large);
     read->straddle.count = 0;
-    read->state = SEGMENT_READ_SEEK;
+    seek(context, read);
     read->place = (struct block_place){0};
     read->segment = NULL;
     read->index = NULL;

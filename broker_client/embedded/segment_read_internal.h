@@ -3,7 +3,7 @@
  * block is missing, and goes on from there. `position` is at any time the sequence up to which
  * everything was looked at, so that a pull can be answered wherever it stands.
  *
- *   SEEK -> the extent at position --------------------------------------------.
+ *   SEEK -> the extent at position --> OPEN: its files ------------------------.
  *    ^       | hints                           | everything, or a dense hint    | none left, or
  *    |       v                                 v                                | enough looked at
  *    |    DIRECTORY: each hint's group       SPARSE: search the entry           v
@@ -33,6 +33,7 @@
 #include "large_read_internal.h"
 #include "log_reader_internal.h"
 #include "read_plan_internal.h"
+#include "segment_files_internal.h"
 
 enum {
     SEGMENT_READ_SEGMENTS_MAX = 16, /* looked at for one answer */
@@ -45,12 +46,14 @@ struct segment_read_context {
     struct heap *heap;
     struct block_cache *cache;
     struct large_reads *large;
+    struct segment_opener *opener;
     struct log_reader_counters *counters;
     const struct log_reader_events *events;
 };
 
 enum segment_read_state {
     SEGMENT_READ_SEEK,
+    SEGMENT_READ_OPEN,
     SEGMENT_READ_DIRECTORY,
     SEGMENT_READ_POSTINGS,
     SEGMENT_READ_SPARSE,
@@ -76,8 +79,11 @@ struct segment_read {
     uint32_t block_count;
     enum segment_read_state state;
     bool is_walk;
-    bool is_dense; /* the group at hand leaves no sequence out */
-    bool is_ended; /* answer with what there is */
+    bool is_dense;   /* the group at hand leaves no sequence out */
+    bool is_ended;   /* answer with what there is */
+    bool has_files;  /* holds those of the segment at hand */
+    bool is_opening; /* waits for them */
+    int open_result; /* why they could not be opened; 0: nothing is known */
     struct block_holder holder;
     struct block_place place; /* that was held last */
     struct large_read *large;
@@ -113,8 +119,8 @@ int segment_read_begin(const struct segment_read_context *context, struct segmen
                        struct broker_pull *pull);
 
 /* 0: go on; 1: the answer can be given, `position` is its next; -EINPROGRESS: on_ready of the cache
- * or of large reads comes. Else it cannot go on here, and may be tried again later: -EIO, -EBADMSG
- * (counted), -ENOMEM, -EAGAIN. */
+ * or of large reads comes, or while is_opening the opener's answer. Else it cannot go on here, and
+ * may be tried again later: -EIO, -EBADMSG (counted), -ENOMEM, -EAGAIN. */
 int segment_read_step(const struct segment_read_context *context, struct segment_read *read);
 
 /* Leaves the segment at hand and whatever it waits for. */

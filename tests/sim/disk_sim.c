@@ -22,6 +22,7 @@ struct sim_disk *sim_disk_create(uint64_t seed)
     struct sim_disk *disk = sim_alloc(sizeof(*disk));
     random_init(&disk->random, seed ^ 0x6469736bULL);
     disk->capacity = UINT64_MAX;
+    disk->descriptors_max = SIM_DISK_DESCRIPTORS_MAX;
     return disk;
 }
 
@@ -198,9 +199,9 @@ static int open_descriptor(struct sim_disk *disk, const struct sim_descriptor *d
                            int *out_fd)
 {
     uint32_t index = 0;
-    while (index < SIM_DISK_DESCRIPTORS_MAX && disk->descriptors[index].kind != SIM_DESCRIPTOR_FREE)
+    while (index < disk->descriptors_max && disk->descriptors[index].kind != SIM_DESCRIPTOR_FREE)
         index++;
-    if (index == SIM_DISK_DESCRIPTORS_MAX)
+    if (index == disk->descriptors_max)
         return -EMFILE;
     disk->descriptors[index] = *descriptor;
     if (descriptor->file != NULL)
@@ -247,6 +248,12 @@ static struct sim_directory *directory_of(struct sim_disk *disk, int fd)
         return NULL;
     ps_assert(descriptor->kind == SIM_DESCRIPTOR_DIRECTORY);
     return descriptor->directory;
+}
+
+void sim_disk_set_descriptors(struct sim_world *world, uint32_t max)
+{
+    ps_assert(max <= SIM_DISK_DESCRIPTORS_MAX);
+    sim_world_disk(world)->descriptors_max = max;
 }
 
 uint32_t sim_disk_open_count(const struct sim_world *world)

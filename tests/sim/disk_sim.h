@@ -106,6 +106,10 @@ void sim_disk_crash_after(struct sim_world *world, enum sim_disk_crash_kind kind
 /* It has crashed and was not restarted. */
 bool sim_disk_is_down(const struct sim_world *world);
 
+/* How many descriptors can be open, at most SIM_DISK_DESCRIPTORS_MAX, which is what it begins with;
+ * beyond: -EMFILE. What is open stays so. */
+void sim_disk_set_descriptors(struct sim_world *world, uint32_t max);
+
 /* Descriptors that are open; for leak checks. */
 uint32_t sim_disk_open_count(const struct sim_world *world);
 

@@ -116,6 +116,7 @@ struct sim_disk {
     struct sim_disk_armed armed[SIM_DISK_OPERATIONS];
     struct sim_disk_counters counters;
     uint64_t capacity;
+    uint32_t descriptors_max;
     bool is_down;
     uint64_t calls_to_crash; /* 0: none is to come by itself */
     enum sim_disk_crash_kind crash_to_come;

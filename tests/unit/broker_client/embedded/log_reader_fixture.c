@@ -10,10 +10,12 @@
 
 #include "core/base.h"
 #include "core/disk.h"
+#include "core/helper_thread.h"
 #include "core/log.h"
 #include "core/ring.h"
 #include "core/ring_file.h"
 #include "log_reader_world.h"
+#include "segment_files_internal.h"
 
 enum {
     HASH_SEED = 77,
@@ -224,6 +226,8 @@ static void write_file(struct fixture *fixture, uint32_t segment, struct segment
     atomic_init(&own->index, index);
     atomic_init(&own->references, 1);
     fixture->data_ends[segment] = writer->count;
+    if (fixture->options.segments_open_max > 0)
+        segment_files_close(&fixture->store, own);
 }
 
 static void make_segment(struct fixture *fixture, uint32_t segment, uint64_t *next)
@@ -374,7 +378,8 @@ static void on_read(void *context, struct broker_pull *pull)
 
 void fixture_reader_create(struct fixture *fixture)
 {
-    const struct log_reader_events events = {fixture, on_partition, on_read};
+    const struct log_reader_events events = {
+        .context = fixture, .partition = on_partition, .on_read = on_read};
     assert_int_equal(log_reader_create(&fixture->store, fixture->ring, &fixture->heap,
                                        fixture->options.cache_bytes, fixture->options.reads_max,
                                        &events, &fixture->reader),
@@ -396,6 +401,10 @@ struct fixture *fixture_create(const struct fixture_options *options)
     const struct log_options log_options = {.fd = fixture->log_fd};
     assert_int_equal(log_create(&fixture->heap, &log_options, &fixture->store.log), 0);
     pthread_mutex_init(&fixture->store.mutex, NULL);
+    fixture->store.log_directory = fixture->directory;
+    fixture->store.config.segments_open_max = options->segments_open_max;
+    if (options->segments_open_max > 0)
+        assert_int_equal(helper_create(&fixture->heap, 0, &fixture->store.helper), 0);
     make_topics(fixture);
     uint64_t next[FIXTURE_PARTITIONS];
     for (uint32_t at = 0; at < FIXTURE_PARTITIONS; at++)
@@ -417,12 +426,13 @@ void fixture_destroy(struct fixture *fixture)
     ring_destroy(fixture->ring);
     if (fixture->reader != NULL)
         log_reader_destroy(fixture->reader);
+    if (fixture->store.helper != NULL)
+        helper_destroy(&fixture->heap, fixture->store.helper);
     for (uint32_t segment = 0; segment < fixture->options.segments; segment++) {
         struct log_segment *own = &fixture->segments[segment];
         assert_int_equal(atomic_load(&own->references), 1);
         segment_index_destroy(&fixture->heap, atomic_load(&own->index));
-        disk_close(own->fd);
-        disk_close(own->index_fd);
+        segment_files_close(&fixture->store, own);
     }
     disk_close(fixture->directory);
     for (uint32_t at = 0; at < FIXTURE_PARTITIONS; at++)
@@ -500,6 +510,12 @@ void fixture_turn(struct fixture *fixture)
         assert_true(log_reader_take(fixture->reader, request));
     fixture->now_ns = ring_now_ns(fixture->ring);
     bool has_more = log_reader_turn(fixture->reader, fixture->now_ns);
+    struct helper *helper = fixture->store.helper;
+    if (helper != NULL) {
+        has_more |= metrics_get(&helper_counters(helper)->waiting) > 0;
+        helper_turn(helper, fixture->now_ns);
+        assert_true(fixture->store.open_count <= fixture->options.segments_open_max);
+    }
     uint64_t deadline_ns =
         ps_min_u64(log_reader_deadline_ns(fixture->reader), fixture->now_ns + STEP_NS);
     if (log_reader_is_idle(fixture->reader))

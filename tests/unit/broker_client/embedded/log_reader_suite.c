@@ -85,6 +85,27 @@ static void an_answer_ends_after_a_number_of_segments(void **state)
     fixture_destroy(fixture);
 }
 
+static void few_open_files_serve_every_pull(void **state)
+{
+    (void)state;
+    static const uint32_t counts[] = {1, 2, 5, 20};
+    for (uint32_t index = 0; index < ps_array_count(counts); index++) {
+        struct fixture_options options = ordinary;
+        options.seed = 60 + index;
+        options.segments = 12;
+        options.records = 150;
+        options.segments_open_max = counts[index];
+        options.cache_bytes = counts[index] * 8 * BLOCK_BYTES;
+        struct fixture *fixture = fixture_create(&options);
+        run_all(fixture, 2);
+        assert_int_equal(log_reader_counters(fixture->reader)->read_failures, 0);
+        assert_true(atomic_load(&fixture->store.opens) >= options.segments);
+        if (counts[index] > options.segments) /* each once */
+            assert_int_equal(atomic_load(&fixture->store.opens), options.segments);
+        fixture_destroy(fixture);
+    }
+}
+
 static void pulls_of_the_same_share_blocks(void **state)
 {
     (void)state;
@@ -260,6 +281,7 @@ int log_reader_suite_run(void)
         cmocka_unit_test(pulls_give_what_the_model_has),
         cmocka_unit_test(a_cache_of_one_block_serves_every_pull),
         cmocka_unit_test(an_answer_ends_after_a_number_of_segments),
+        cmocka_unit_test(few_open_files_serve_every_pull),
         cmocka_unit_test(pulls_of_the_same_share_blocks),
         cmocka_unit_test(more_reads_than_there_is_room_for_are_refused),
         cmocka_unit_test(a_cancelled_pull_is_the_callers_at_once),

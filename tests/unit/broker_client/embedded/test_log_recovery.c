@@ -13,6 +13,7 @@
 
 #include "core/random.h"
 #include "log_scan_internal.h"
+#include "segment_files_internal.h"
 #include "sim/disk_sim.h"
 #include "sim/network.h"
 #include "support/log_writer.h"
@@ -144,10 +145,11 @@ static void check_index_blocks(const struct log_segment *segment, const struct s
     }
 }
 
-static void read_segment(struct reading *reading, const struct log_segment *segment)
+static void read_segment(struct reading *reading, struct log_segment *segment)
 {
     const struct segment_index *index = atomic_load(&segment->index);
     assert_non_null(index);
+    assert_int_equal(segment_files_open(&reading->fixture->store, segment), 0);
     check_index_blocks(segment, index);
     struct log_scan scan;
     struct segment_header header;
@@ -169,6 +171,7 @@ static void read_segment(struct reading *reading, const struct log_segment *segm
     }
     heap_free(heap, partitions);
     log_scan_deinit(&scan);
+    segment_files_let_go(&reading->fixture->store, segment);
 }
 
 static void check_extents(struct fixture *fixture, const struct reading *reading)
@@ -193,7 +196,7 @@ static void check_extents(struct fixture *fixture, const struct reading *reading
 static void check_recovery(struct fixture *fixture, enum embedded_commit commit, bool was_clean)
 {
     struct reading reading = {.fixture = fixture};
-    for (const struct log_segment *at = fixture->store.first; at != NULL; at = at->next)
+    for (struct log_segment *at = fixture->store.first; at != NULL; at = at->next)
         read_segment(&reading, at);
     check_extents(fixture, &reading);
     for (uint32_t index = 0; index < PARTITIONS; index++) {

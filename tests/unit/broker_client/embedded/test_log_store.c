@@ -554,6 +554,30 @@ static void repair_reads_what_an_index_vouches_for(void **state)
     close_store(fixture, true);
 }
 
+/* ---- descriptors ---- */
+
+static void a_log_of_many_segments_holds_few_files_open(void **state)
+{
+    enum { SEGMENTS = 60, OPEN_MAX = 5, OTHERS = 8 };
+    struct fixture *fixture = *state;
+    sim_disk_set_descriptors(fixture->world, 2 * OPEN_MAX + OTHERS);
+    configure(fixture);
+    fixture->store.config.segments_open_max = OPEN_MAX;
+    assert_int_equal(try_open(fixture), 0);
+    uint64_t last = 0;
+    for (uint32_t index = 0; index < SEGMENTS; index++)
+        last = write_segment(fixture, (uint16_t)(index % PARTITIONS), 1, 1000);
+    close_store(fixture, true);
+    remove_index(last); /* one that is read whole */
+    configure(fixture);
+    fixture->store.config.segments_open_max = OPEN_MAX;
+    assert_int_equal(try_open(fixture), 0);
+    assert_int_equal(fixture->store.recovery.segments, SEGMENTS);
+    assert_int_equal(fixture->store.recovery.segments_scanned, 1);
+    assert_int_equal(fixture->store.partitions[0].id_count, SEGMENTS / PARTITIONS * BATCH);
+    close_store(fixture, true);
+}
+
 /* ---- preparing, retention ---- */
 
 static void a_full_disk_leaves_no_segment(void **state)
@@ -736,6 +760,7 @@ int main(void)
         TEST(an_index_that_is_lost_or_damaged_is_made_again),
         TEST(an_index_that_names_more_than_there_is_is_refused),
         TEST(repair_reads_what_an_index_vouches_for),
+        TEST(a_log_of_many_segments_holds_few_files_open),
         TEST(a_full_disk_leaves_no_segment),
         TEST(the_oldest_segments_go_by_bytes),
         TEST(segments_go_by_age),
