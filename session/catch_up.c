@@ -207,7 +207,7 @@ static bool replay(struct hub *hub, struct session *session, struct cursor *curs
     uint8_t qos = granted <= 0 ? 0 : (uint8_t)ps_min_u32(record_qos(record), (uint32_t)granted);
     bool is_value = (record->flags & RECORD_VALUE_ONLY) != 0;
     if (qos != 0 && !is_value) {
-        if (!delivery_is_open(hub, session) || !delivery_send(hub, session, record, qos, NULL))
+        if (!delivery_is_open(hub, session) || !delivery_send(hub, session, record, qos, 0))
             return false;
         hub->counters.replayed++;
     }

@@ -92,18 +92,19 @@ bool delivery_write(struct hub *hub, struct session *session, struct record *rec
 }
 
 bool delivery_send(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
-                   struct filter *filter)
+                   uint64_t due)
 {
     struct window_entry *entry = window_take(hub->heap, &session->window, session->next_packet_id);
     if (entry == NULL)
         return false;
-    entry->partition = record->partition;
-    entry->sequence = filter == NULL ? record->sequence : 0;
-    entry->qos = qos;
-    if (filter != NULL) {
-        filter_retain(filter);
-        entry->filter = filter;
+    if (due != 0 &&
+        !window_set_topic(hub->heap, entry, due, record_topic(record), record->topic_bytes)) {
+        window_release(hub->heap, session->window, entry);
+        return false;
     }
+    entry->partition = record->partition;
+    entry->sequence = record->sequence;
+    entry->qos = qos;
     hub->counters.in_flight++;
     progress_note(hub, session);
     /* QoS 1 behind a QoS 2 that waits keeps its place. */
@@ -111,8 +112,7 @@ bool delivery_send(struct hub *hub, struct session *session, struct record *reco
         exactly_once_take(hub, session, EXACTLY_ONCE_PUBLISH, entry->packet_id,
                           record_acquire(record));
     else
-        delivery_write(hub, session, record, qos, entry->packet_id,
-                       filter == NULL ? 0 : DELIVERY_RETAIN);
+        delivery_write(hub, session, record, qos, entry->packet_id, due != 0 ? DELIVERY_RETAIN : 0);
     return true;
 }
 
@@ -161,7 +161,7 @@ static void deliver(struct hub *hub, struct session *session, struct record *rec
         break;
     }
     hub->counters.matched++;
-    if (delivery_is_open(hub, session) && delivery_send(hub, session, record, qos, NULL)) {
+    if (delivery_is_open(hub, session) && delivery_send(hub, session, record, qos, 0)) {
         hub->counters.queued[qos]++;
         return;
     }

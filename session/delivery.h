@@ -64,10 +64,10 @@ bool delivery_may_queue(const struct hub *hub, const struct session *session,
 /* Whether another QoS 1 or 2 delivery may go out now: window, unsent bytes, connection. */
 bool delivery_is_open(const struct hub *hub, const struct session *session);
 
-/* Delivers at QoS 1 or 2 through the window, which is open. `filter` is set for retained values.
- * False: memory is out, nothing was sent. */
+/* Delivers at QoS 1 or 2 through the window, which is open. `due`: the number of the retained_due
+ * whose value it is; 0: it is none. False: memory is out, nothing was sent. */
 bool delivery_send(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
-                   struct filter *filter);
+                   uint64_t due);
 
 /* The QoS that the session's subscriptions grant to a record, or -1: none of them covers it. */
 int delivery_granted(struct hub *hub, const struct session *session, const struct record *record);

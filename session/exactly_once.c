@@ -46,12 +46,11 @@ static void publish(struct hub *hub, struct session *session, uint16_t packet_id
                     struct record *record)
 {
     const struct window_entry *entry = window_find(session->window, packet_id);
-    if (entry == NULL || entry->partition != record->partition)
+    if (entry == NULL || entry->partition != record->partition ||
+        entry->sequence != record->sequence)
         return;
-    if (entry->filter != NULL)
-        delivery_write(hub, session, record, entry->qos, packet_id, DELIVERY_RETAIN);
-    else if (entry->sequence == record->sequence)
-        delivery_write(hub, session, record, entry->qos, packet_id, 0);
+    delivery_write(hub, session, record, entry->qos, packet_id,
+                   entry->topic != NULL ? DELIVERY_RETAIN : 0);
 }
 
 /* Takes a step whose time has come. */

@@ -18,6 +18,7 @@
 #include "session/opening.h"
 #include "session/owner.h"
 #include "session/progress.h"
+#include "session/retained_due.h"
 #include "session/retained_job.h"
 #include "session/retained_read.h"
 #include "session/retained_writer.h"
@@ -371,9 +372,7 @@ static void on_acknowledged(struct hub *hub, struct session *session, enum mqtt_
         entry != NULL && (type == MQTT_PUBACK ? entry->qos == 1 : entry->state == WINDOW_RELEASED);
     if (!is_expected)
         return;
-    if (entry->filter != NULL)
-        filter_release(&hub->index, entry->filter);
-    window_release(session->window, entry);
+    window_release(hub->heap, session->window, entry);
     hub->counters.finished++;
     hub->counters.in_flight--;
     if (session->window->count == 0 && session->cursors == NULL) {
@@ -509,6 +508,7 @@ static int create_tables(struct hub *hub)
     pool_init(&hub->session_pool, hub->heap, sizeof(struct session), limits->sessions_max);
     pool_init(&hub->subscription_pool, hub->heap, sizeof(struct subscription), UINT32_MAX);
     pool_init(&hub->cursor_pool, hub->heap, sizeof(struct cursor), UINT32_MAX);
+    pool_init(&hub->due_pool, hub->heap, sizeof(struct retained_due), UINT32_MAX);
     hub->floors = heap_zalloc(hub->heap, hub->partition_count * sizeof(uint64_t));
     hub->answers_due = heap_zalloc(hub->heap, hub->shard->count * sizeof(uint32_t));
     hub->lateness = heap_zalloc(hub->heap, hub->partition_count);
@@ -663,6 +663,7 @@ void hub_destroy(struct hub *hub)
     pool_deinit(&hub->session_pool);
     pool_deinit(&hub->subscription_pool);
     pool_deinit(&hub->cursor_pool);
+    pool_deinit(&hub->due_pool);
     heap_free(hub->heap, hub->floors);
     heap_free(hub->heap, hub->lateness);
     heap_free(hub->heap, hub->answers_due);

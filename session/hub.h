@@ -102,6 +102,7 @@ struct hub {
     struct pool session_pool;
     struct pool subscription_pool;
     struct pool cursor_pool;
+    struct pool due_pool; /* retained_due.h */
     struct recent recent;
     uint16_t partition_count;
     uint16_t partition_levels;
@@ -110,7 +111,6 @@ struct hub {
     uint32_t late_partitions;
     uint32_t late_unread;    /* of these, those that have no read under way: it failed */
     uint64_t job;            /* number of the fan-out under way, or of the last one */
-    uint32_t retained_dues;  /* requests for a filter's retained values, ever */
     struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
     uint32_t fan_out_left;   /* subscribers that this turn still looks at */
     uint32_t late_first;     /* sessions that can catch up now: index + 1 */

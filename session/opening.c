@@ -361,7 +361,7 @@ static void detach(struct hub *hub, struct session *session)
     exactly_once_detach(hub, session);
     inbound_detach(hub, session);
     resend_abort(hub, session);
-    retained_job_detach(hub, session);
+    retained_job_abort(hub, session);
     session->connection = NULL;
     session->state = SESSION_SAVING;
 }

@@ -12,7 +12,10 @@
 #include "session/catch_up.h"
 #include "session/delivery.h"
 #include "session/hub.h"
+#include "session/hub_mail.h"
 #include "session/late_read.h"
+#include "session/retained_job.h"
+#include "session/retained_read.h"
 #include "session/session.h"
 #include "session/window.h"
 
@@ -24,11 +27,14 @@ struct resend_entry {
     uint32_t age; /* larger is older */
     uint16_t packet_id;
     uint16_t partition;
-    bool is_settled; /* read, or known to be gone, or a PUBREL */
+    bool is_settled;         /* read, or known to be gone, or a PUBREL */
+    bool is_wanted_of_store; /* a retained value that the store was not asked for yet */
 };
 
 struct resend {
     struct late_read *read; /* under way */
+    bool is_asking;         /* the store, for a retained value */
+    uint64_t due_ns;        /* that failed: it is asked again then */
     uint32_t count;
     struct resend_entry entries[];
 };
@@ -40,20 +46,22 @@ static int oldest_first(const void *left, const void *right)
     return a->age < b->age ? 1 : a->age > b->age ? -1 : 0;
 }
 
-/* Takes the window's entries; retained values are not sent again from here. */
+/* Takes the window's entries. */
 static void collect(struct session *session, struct resend *resend)
 {
     const struct window *window = session->window;
     for (uint32_t i = 0; i < window->capacity; i++) {
         const struct window_entry *entry = &window->entries[i];
-        if (entry->state == WINDOW_FREE || entry->sequence == 0)
+        if (entry->state == WINDOW_FREE)
             continue;
+        bool is_published = entry->state == WINDOW_PUBLISHED;
         resend->entries[resend->count++] = (struct resend_entry){
             .sequence = entry->sequence,
             .age = window->next_order - entry->order,
             .packet_id = entry->packet_id,
             .partition = entry->partition,
-            .is_settled = entry->state == WINDOW_RELEASED,
+            .is_settled = !is_published,
+            .is_wanted_of_store = is_published && entry->topic != NULL,
         };
     }
     qsort(resend->entries, resend->count, sizeof(struct resend_entry), oldest_first);
@@ -89,11 +97,15 @@ static void send_one(struct hub *hub, struct session *session, const struct rese
         hub->counters.dropped[HUB_DROP_RETENTION]++;
         hub->counters.in_flight--;
         hub->counters.returned++;
-        window_release(session->window, in_flight);
+        window_release(hub->heap, session->window, in_flight);
         return;
     }
     hub->counters.resent++;
-    delivery_write(hub, session, entry->record, in_flight->qos, entry->packet_id, DELIVERY_DUP);
+    bool is_retained = in_flight->topic != NULL;
+    uint8_t flags = is_retained ? DELIVERY_DUP | DELIVERY_RETAIN : DELIVERY_DUP;
+    if (is_retained)
+        retained_job_note_had(hub, session, in_flight);
+    delivery_write(hub, session, entry->record, in_flight->qos, entry->packet_id, flags);
 }
 
 static void finish(struct hub *hub, struct session *session)
@@ -133,11 +145,74 @@ void resend_start(struct hub *hub, struct session *session)
     resend_continue(hub, session);
 }
 
+/* Asks for the value of its topic. False: not now. */
+static bool ask_store(struct hub *hub, struct session *session, const struct resend_entry *entry)
+{
+    struct resend *resend = session->resend;
+    const struct window_entry *in_flight = window_find(session->window, entry->packet_id);
+    const struct window_topic *topic = in_flight->topic;
+    struct retained_read *read = NULL;
+    if (hub->shard->now_ns >= resend->due_ns)
+        read = heap_zalloc(hub->heap, sizeof(*read) + topic->bytes);
+    if (read == NULL)
+        return false;
+    read->session = session->handle;
+    read->from_shard = hub->shard->index;
+    read->partition = entry->partition;
+    read->is_of_resend = true;
+    read->serial = entry->packet_id;
+    read->filter_bytes = topic->bytes;
+    memcpy(read->filter, topic->text, topic->bytes);
+    resend->is_asking = true;
+    const struct hub_mail mail = {
+        .kind = HUB_MAIL_RETAINED,
+        .partition = read->partition,
+        .pointer = read,
+    };
+    hub_request(hub, hub_owner_of(hub, read->partition), &mail, &read->room);
+    return true;
+}
+
+void resend_on_value(struct hub *hub, struct retained_read *read)
+{
+    struct session *session = session_get(hub, read->session);
+    struct resend *resend = session == NULL ? NULL : session->resend;
+    struct resend_entry *entry = NULL;
+    for (uint32_t i = 0; resend != NULL && resend->is_asking && i < resend->count; i++) {
+        if (resend->entries[i].packet_id == read->serial && resend->entries[i].is_wanted_of_store)
+            entry = &resend->entries[i];
+    }
+    if (entry == NULL)
+        return; /* of an older connection of the session */
+    resend->is_asking = false;
+    if (read->is_failed) {
+        resend->due_ns = hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
+        catch_up_schedule(hub, session);
+        return;
+    }
+    entry->is_wanted_of_store = false;
+    for (uint32_t i = 0; i < read->record_count && !entry->is_settled; i++) {
+        if (read->records[i]->sequence != entry->sequence)
+            continue; /* a newer one: perhaps the log still has this one */
+        entry->record = record_acquire(read->records[i]);
+        entry->is_settled = true;
+    }
+    catch_up_schedule(hub, session);
+}
+
 bool resend_continue(struct hub *hub, struct session *session)
 {
     struct resend *resend = session->resend;
-    if (resend->read != NULL)
+    if (resend->read != NULL || resend->is_asking)
         return true;
+    for (uint32_t i = 0; i < resend->count; i++) {
+        if (!resend->entries[i].is_wanted_of_store)
+            continue;
+        bool is_asked = ask_store(hub, session, &resend->entries[i]);
+        if (!is_asked)
+            catch_up_schedule(hub, session);
+        return is_asked;
+    }
     const struct resend_entry *missing = NULL;
     for (uint32_t i = 0; i < resend->count && missing == NULL; i++) {
         if (!resend->entries[i].is_settled)

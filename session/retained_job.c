@@ -14,20 +14,21 @@
 #include "session/hub.h"
 #include "session/hub_mail.h"
 #include "session/interest.h"
+#include "session/resend.h"
+#include "session/retained_due.h"
 #include "session/retained_read.h"
 #include "session/session.h"
 #include "session/window.h"
 
-struct retained_due {
-    struct retained_due *next;
-    struct filter *filter; /* with a reference */
-    struct starts *starts; /* with a reference; NULL: everything */
-    uint32_t number;       /* the subscription names the last one */
-    bool is_resumed;
+/* A value that was in flight at the resume. */
+struct retained_had {
+    uint64_t due;
+    uint64_t sequence;
+    uint16_t partition;
 };
 
 struct retained_job {
-    struct retained_due *first;
+    struct retained_due *first; /* a reference each */
     struct retained_due *last;
     struct retained_read *page; /* came, and is not all delivered */
     uint32_t page_position;
@@ -35,6 +36,9 @@ struct retained_job {
     bool is_asking;     /* a read is under way */
     uint64_t due_ns;    /* one failed: the next is asked for then */
     uint32_t serial;    /* of the read that is under way */
+    uint32_t had_count;
+    uint32_t had_capacity;
+    struct retained_had *had;
     uint32_t after_bytes;
     unsigned char after[BROKER_KEY_BYTES_MAX];
 };
@@ -44,13 +48,6 @@ static void free_page(struct hub *hub, struct retained_read *read, uint32_t from
     for (uint32_t i = from; i < read->record_count; i++)
         record_release(hub->heap, read->records[i]);
     heap_free(hub->heap, read);
-}
-
-static void free_due(struct hub *hub, struct retained_due *due)
-{
-    filter_release(&hub->index, due->filter);
-    starts_release(hub, due->starts);
-    heap_free(hub->heap, due);
 }
 
 /* The first filter is done with. The job goes with the last one. */
@@ -67,8 +64,9 @@ static void drop_first(struct hub *hub, struct session *session)
         free_page(hub, job->page, job->page_position);
     job->page = NULL;
     job->is_asking = false; /* an answer that still comes is not the one that is waited for */
-    free_due(hub, due);
+    retained_due_release(hub, due);
     if (job->first == NULL) {
+        heap_free(hub->heap, job->had);
         heap_free(hub->heap, job);
         session->retained = NULL;
     }
@@ -80,29 +78,19 @@ void retained_job_abort(struct hub *hub, struct session *session)
         drop_first(hub, session);
 }
 
-void retained_job_add(struct hub *hub, struct session *session, struct filter *filter,
-                      struct starts *starts)
+void retained_job_add(struct hub *hub, struct session *session, struct retained_due *due)
 {
-    struct retained_due *due = heap_zalloc(hub->heap, sizeof(*due));
-    if (session->retained == NULL && due != NULL)
+    if (session->retained == NULL)
         session->retained = heap_zalloc(hub->heap, sizeof(*session->retained));
     if (session->retained != NULL && session->retained->serial == 0)
         session->retained->serial = (uint32_t)hub_random(hub) | 1;
     struct retained_job *job = session->retained;
-    if (due == NULL || job == NULL) {
-        heap_free(hub->heap, due);
+    if (job == NULL) {
         connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
         return;
     }
-    due->filter = filter;
-    due->number = ++hub->retained_dues;
-    struct subscription *subscription = session_subscription(session, filter);
-    if (subscription != NULL)
-        subscription->due = due->number;
-    filter_retain(filter);
-    due->starts = starts;
-    if (starts != NULL)
-        starts->references++;
+    due->references++;
+    due->next = NULL;
     if (job->last == NULL)
         job->first = due;
     else
@@ -143,7 +131,42 @@ static bool comes_live(const struct hub *hub, const struct retained_due *due,
 {
     uint16_t partition = record->partition;
     bool is_missed = due->is_resumed && qos == 0 && record->sequence <= hub->floors[partition];
-    return due->starts != NULL && record->sequence >= due->starts->from[partition] && !is_missed;
+    return due->cut != NULL && record->sequence >= due->cut->from[partition] && !is_missed;
+}
+
+void retained_job_note_had(struct hub *hub, struct session *session,
+                           const struct window_entry *entry)
+{
+    struct retained_job *job = session->retained;
+    if (job == NULL)
+        return; /* nothing is due */
+    if (job->had_count == job->had_capacity) {
+        uint32_t capacity = job->had_capacity == 0 ? 16 : job->had_capacity * 2;
+        struct retained_had *grown =
+            heap_realloc(hub->heap, job->had, capacity * sizeof(struct retained_had));
+        if (grown == NULL)
+            return;
+        job->had = grown;
+        job->had_capacity = capacity;
+    }
+    job->had[job->had_count++] = (struct retained_had){
+        .due = entry->topic->due,
+        .sequence = entry->sequence,
+        .partition = entry->partition,
+    };
+}
+
+/* What was sent for an earlier SUBSCRIBE does not count: at QoS 2 a client that has it takes its
+ * repetition for nothing, and this SUBSCRIBE would go without. */
+static bool was_had(const struct retained_job *job, const struct record *record)
+{
+    for (uint32_t i = 0; i < job->had_count; i++) {
+        const struct retained_had *had = &job->had[i];
+        if (had->due == job->first->number && had->sequence == record->sequence &&
+            had->partition == record->partition)
+            return true;
+    }
+    return false;
 }
 
 /* Delivers one value. False: the window or the send memory is full. */
@@ -152,12 +175,12 @@ static bool deliver(struct hub *hub, struct session *session, struct record *rec
 {
     const struct retained_due *due = session->retained->first;
     uint8_t qos = (uint8_t)ps_min_u32(record_qos(record), granted);
-    if (comes_live(hub, due, record, qos))
+    if (comes_live(hub, due, record, qos) || was_had(session->retained, record))
         return true;
     if (!delivery_is_open(hub, session))
         return false;
     bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
-                            : delivery_send(hub, session, record, qos, due->filter);
+                            : delivery_send(hub, session, record, qos, due->number);
     hub->counters.retained[qos] += is_sent;
     return is_sent;
 }
@@ -207,8 +230,8 @@ bool retained_job_run(struct hub *hub, struct session *session)
     }
     struct subscription *subscription = session_subscription(session, job->first->filter);
     /* Unless a repeated SUBSCRIBE wants them once more. */
-    if (subscription != NULL && subscription->due == job->first->number)
-        subscription->flags &= (uint8_t)~SUBSCRIPTION_RETAINED_DUE;
+    if (subscription != NULL && retained_due_of(hub, subscription) == job->first)
+        retained_due_set(hub, subscription, NULL);
     drop_first(hub, session);
     return session->retained != NULL;
 }
@@ -218,6 +241,11 @@ void retained_job_on_page(struct hub *hub, struct retained_read *read)
     struct session *session = session_get(hub, read->session);
     struct retained_job *job = session == NULL ? NULL : session->retained;
     bool is_awaited = job != NULL && job->is_asking && job->serial == read->serial;
+    if (read->is_of_resend) {
+        resend_on_value(hub, read);
+        free_page(hub, read, 0);
+        return;
+    }
     if (!is_awaited || read->is_failed) {
         free_page(hub, read, 0);
         if (is_awaited) {
@@ -255,7 +283,7 @@ void retained_job_forget(struct hub *hub, struct session *session, const struct 
             previous->next = next;
             if (session->retained->last == due)
                 session->retained->last = previous;
-            free_due(hub, due);
+            retained_due_release(hub, due);
         } else {
             previous = due;
         }
@@ -265,40 +293,6 @@ void retained_job_forget(struct hub *hub, struct session *session, const struct 
         return;
     drop_first(hub, session);
     catch_up_schedule(hub, session); /* the page that was awaited would have gone on */
-}
-
-static void mark(const struct session *session, const struct filter *filter)
-{
-    struct subscription *subscription = session_subscription(session, filter);
-    if (subscription != NULL)
-        subscription->flags |= SUBSCRIPTION_RETAINED_DUE;
-}
-
-void retained_job_detach(struct hub *hub, struct session *session)
-{
-    const struct retained_due *due = session->retained == NULL ? NULL : session->retained->first;
-    for (; due != NULL; due = due->next)
-        mark(session, due->filter);
-    retained_job_abort(hub, session);
-    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
-        struct window_entry *entry = &session->window->entries[i];
-        if (entry->state == WINDOW_FREE || entry->filter == NULL)
-            continue;
-        if (entry->state != WINDOW_RELEASED) /* received: it need not come again */
-            mark(session, entry->filter);
-        filter_release(&hub->index, entry->filter);
-        if (entry->qos == 2) {
-            /* PUBREL is sent again, or for the first time: a client that received the value knows
-             * its packet id until then and would take another message under it for a repetition. */
-            entry->state = WINDOW_RELEASED;
-            entry->filter = NULL;
-            entry->sequence = UINT64_MAX;
-            continue;
-        }
-        window_release(session->window, entry);
-        hub->counters.in_flight--;
-        hub->counters.returned++;
-    }
 }
 
 /* Where values come by themselves to a session that goes on: from where its cursors stand, and not
@@ -322,16 +316,17 @@ void retained_job_resume(struct hub *hub, struct session *session)
     struct subscription *subscription = session->subscriptions;
     for (; subscription != NULL && session->connection->state == CONNECTION_OPEN;
          subscription = subscription->next_of_session) {
-        if (!(subscription->flags & SUBSCRIPTION_RETAINED_DUE))
+        struct retained_due *due = retained_due_of(hub, subscription);
+        if (due == NULL)
             continue;
         struct starts *cut = cut_at_position(hub, session, subscription->starts);
         if (cut == NULL) {
             connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
             return;
         }
-        retained_job_add(hub, session, subscription->filter, cut);
-        if (session->retained != NULL)
-            session->retained->last->is_resumed = true;
-        starts_release(hub, cut);
+        starts_release(hub, due->cut);
+        due->cut = cut;
+        due->is_resumed = true;
+        retained_job_add(hub, session, due);
     }
 }

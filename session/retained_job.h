@@ -13,18 +13,24 @@
 
 struct filter;
 struct hub;
+struct retained_due;
 struct retained_read;
 struct session;
-struct starts;
+struct window_entry;
 
-/* The filter was subscribed: its values are due, up to `starts`. */
-void retained_job_add(struct hub *hub, struct session *session, struct filter *filter,
-                      struct starts *starts);
+/* These values are to be delivered now. Acquires the due. Without memory the connection is closed.
+ */
+void retained_job_add(struct hub *hub, struct session *session, struct retained_due *due);
 
 /* Goes on; for the catch-up step. True: there is more to do at once. */
 bool retained_job_run(struct hub *hub, struct session *session);
 
 void retained_job_on_page(struct hub *hub, struct retained_read *read);
+
+/* The resumed session is sent this retained value again, as it was in flight: the due that it was
+ * sent for leaves it out. Without memory it comes once more. */
+void retained_job_note_had(struct hub *hub, struct session *session,
+                           const struct window_entry *entry);
 
 /* A page, or the request for one, that nobody will take. */
 void retained_job_discard(struct hub *hub, struct retained_read *read);
@@ -32,12 +38,10 @@ void retained_job_discard(struct hub *hub, struct retained_read *read);
 /* The filter was unsubscribed. */
 void retained_job_forget(struct hub *hub, struct session *session, const struct filter *filter);
 
-/* The connection went: subscriptions whose values were not all acknowledged are marked, and
- * retained_job_resume begins them again. */
-void retained_job_detach(struct hub *hub, struct session *session);
-void retained_job_resume(struct hub *hub, struct session *session);
-
-/* Everything is dropped. */
+/* Nothing is worked on any more: the connection went, or the session. What its subscriptions name
+ * stays due, and retained_job_resume begins it again; what is in flight is sent again by resend.h.
+ */
 void retained_job_abort(struct hub *hub, struct session *session);
+void retained_job_resume(struct hub *hub, struct session *session);
 
 #endif

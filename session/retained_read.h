@@ -23,7 +23,8 @@ struct retained_read {
     struct retained_read **link;
     struct pool_handle session;
     uint32_t from_shard;
-    uint32_t serial; /* the asker's */
+    uint32_t serial; /* the asker's; for a resend the packet id in flight */
+    bool is_of_resend;
     uint16_t partition;
     bool is_last;   /* answer: the partition has no more */
     bool is_failed; /* answer: to be asked again */

@@ -16,6 +16,7 @@
 #include "session/opening.h"
 #include "session/progress.h"
 #include "session/resend.h"
+#include "session/retained_due.h"
 #include "session/retained_job.h"
 #include "session/session_store.h"
 #include "session/will.h"
@@ -116,12 +117,7 @@ void session_destroy(struct hub *hub, struct session *session)
         session_unsubscribe(hub, session, session->subscriptions);
     hub->counters.in_flight -= window_count(session->window);
     hub->counters.returned += window_count(session->window);
-    for (uint32_t i = 0; session->window != NULL && i < session->window->capacity; i++) {
-        struct window_entry *entry = &session->window->entries[i];
-        if (entry->state != WINDOW_FREE && entry->filter != NULL)
-            filter_release(&hub->index, entry->filter);
-    }
-    heap_free(hub->heap, session->window);
+    window_destroy(hub->heap, session->window);
     inbound_destroy(hub, session);
     session_store_destroy(hub, session);
     will_destroy(hub, session->will);
@@ -308,6 +304,7 @@ void session_unsubscribe(struct hub *hub, struct session *session,
         subscription->next_of_session->previous_of_session = subscription->previous_of_session;
     session->subscription_count--;
     leave_table(hub, session, subscription);
+    retained_due_set(hub, subscription, NULL);
     leave_filter(hub, subscription);
     starts_release(hub, subscription->starts);
     pool_release(&hub->subscription_pool, subscription->index);

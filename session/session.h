@@ -91,8 +91,8 @@ struct starts {
 };
 
 enum subscription_flags {
-    SUBSCRIPTION_RETAINED_DUE = 1,
-    SUBSCRIPTION_RAISED = 2 /* granted QoS 0 until its start, and more from there */
+    SUBSCRIPTION_RETAINED_DUE = 1, /* as stored: `due` is not 0 */
+    SUBSCRIPTION_RAISED = 2        /* granted QoS 0 until its start, and more from there */
 };
 
 struct subscription {
@@ -104,7 +104,7 @@ struct subscription {
     struct starts *starts; /* NULL: every sequence that can still come */
     uint32_t session;      /* index */
     uint32_t index;        /* of this subscription, in its pool */
-    uint32_t due;          /* number of the last request for its retained values */
+    uint32_t due;          /* retained_due.h: index + 1; 0: no values are due */
     uint16_t block;        /* durable sessions: the store's block that holds it */
     uint8_t qos;           /* granted */
     uint8_t flags;

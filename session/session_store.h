@@ -21,7 +21,11 @@
 struct hub;
 struct session;
 
-enum { SESSION_STORE_FORMAT = 1, SESSION_STORE_BLOCK_FILTERS = 64 };
+enum {
+    SESSION_STORE_FORMAT = 1,         /* of own records */
+    SESSION_STORE_FILTERS_FORMAT = 2, /* of blocks; 1 is read */
+    SESSION_STORE_BLOCK_FILTERS = 64
+};
 
 #define SESSION_STORE_KIND 'o' /* first byte of the keys of own records: one per stored session */
 

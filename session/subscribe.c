@@ -16,6 +16,7 @@
 #include "session/exactly_once.h"
 #include "session/hub.h"
 #include "session/interest.h"
+#include "session/retained_due.h"
 #include "session/retained_job.h"
 #include "session/session.h"
 #include "session/session_store.h"
@@ -32,6 +33,7 @@ struct subscribe_job {
     uint32_t count;
     struct starts *starts;
     struct filter **filters;
+    struct retained_due **dues; /* a reference each; NULL where a filter was refused */
     uint8_t *codes;
     uint8_t *before; /* what each filter was granted before this SUBSCRIBE, or NOT_SUBSCRIBED */
 };
@@ -40,6 +42,11 @@ enum {
     NOT_SUBSCRIBED = 0xff,
     JOBS_MAX = 16 /* of a session; beyond it the client is left unread */
 };
+
+static bool is_durable(const struct session *session)
+{
+    return session->stored != NULL && !session_is_clean(session);
+}
 
 /* The client has as many SUBSCRIBEs and UNSUBSCRIBEs under way as it may. */
 static bool must_wait(struct session *session)
@@ -71,6 +78,8 @@ static void destroy(struct hub *hub, struct subscribe_job *job)
     if (job->next != NULL)
         job->next->link = job->link;
     for (uint32_t i = 0; i < job->count; i++) {
+        if (job->dues[i] != NULL)
+            retained_due_release(hub, job->dues[i]);
         if (job->filters[i] != NULL)
             filter_release(&hub->index, job->filters[i]);
     }
@@ -82,11 +91,12 @@ static struct subscribe_job *create(struct hub *hub, struct session *session, ui
                                     uint32_t count)
 {
     struct subscribe_job *job =
-        heap_zalloc(hub->heap, sizeof(*job) + count * (sizeof(struct filter *) + 2));
+        heap_zalloc(hub->heap, sizeof(*job) + count * (2 * sizeof(void *) + 2));
     if (job == NULL)
         return NULL;
     job->filters = (struct filter **)(job + 1);
-    job->codes = (uint8_t *)(job->filters + count);
+    job->dues = (struct retained_due **)(job->filters + count);
+    job->codes = (uint8_t *)(job->dues + count);
     job->before = job->codes + count;
     job->session = session->handle;
     job->slot = session->connection->slot;
@@ -166,7 +176,7 @@ static void finish(struct hub *hub, struct subscribe_job *job)
         settle_start(hub, session, job, subscription);
         if (job->codes[i] == MQTT_SUBACK_FAILURE)
             continue;
-        retained_job_add(hub, session, filter, job->starts);
+        retained_job_add(hub, session, job->dues[i]);
         sys_topics_greet(hub, session, filter);
     }
     destroy(hub, job);
@@ -189,10 +199,13 @@ static void refuse(struct hub *hub, struct subscribe_job *job, uint32_t index)
         session_store_leave(session, subscription->block);
     else if (session->stored != NULL)
         session_store_mark(session, subscription->block);
-    if (is_new)
+    if (is_new) {
         session_unsubscribe(hub, session, subscription);
-    else
-        subscription->qos = job->before[index];
+        return;
+    }
+    subscription->qos = job->before[index];
+    if (retained_due_of(hub, subscription) == job->dues[index])
+        retained_due_set(hub, subscription, NULL);
 }
 
 static void on_stored(struct hub *hub, struct session *session, void *context, bool is_stored)
@@ -241,7 +254,7 @@ static void on_interest(struct hub *hub, struct interest_request *request)
             job->starts->from[p] = 0;
     }
     struct session *session = session_of(hub, job);
-    if (session == NULL || session->stored == NULL || session_is_clean(session)) {
+    if (session == NULL || !is_durable(session)) {
         finish(hub, job);
         return;
     }
@@ -249,10 +262,49 @@ static void on_interest(struct hub *hub, struct interest_request *request)
     session_store_write_filters(hub, session, on_stored, job);
 }
 
-/* Adds or changes one subscription. Result: the SUBACK's code. */
+/* The session is subscribed to the filter already. */
+static void repeat(struct hub *hub, struct session *session, const struct subscribe_job *job,
+                   struct subscription *subscription, uint8_t qos)
+{
+    /* The older start stays, but for one that granted only QoS 0 until now; it goes on at that
+     * until the new start, if its own is past: what lies before that was never its. */
+    if (subscription->qos == 0 && qos != 0) {
+        if (subscription->starts == NULL)
+            subscription->flags |= SUBSCRIPTION_RAISED;
+        starts_release(hub, subscription->starts);
+        subscription->starts = job->starts;
+        job->starts->references++;
+    }
+    subscription->qos = qos;
+    delivery_note_changed(hub);
+    if (is_durable(session))
+        session_store_mark(session, subscription->block);
+}
+
+/* A new subscription, which takes over the reference to the filter. NULL: there is no room for it,
+ * nothing was taken. */
+static struct subscription *enter(struct hub *hub, struct session *session,
+                                  const struct subscribe_job *job, struct filter *filter,
+                                  uint8_t qos)
+{
+    uint16_t block = 0;
+    if (session->subscription_count >= hub->limits->subscriptions_max ||
+        (is_durable(session) && !session_store_place(hub, session, &block)))
+        return NULL;
+    struct subscription *subscription = session_subscribe(hub, session, filter, job->starts, qos);
+    if (subscription == NULL) {
+        if (is_durable(session))
+            session_store_leave(session, block);
+        return NULL;
+    }
+    subscription->block = block;
+    catch_up_on_subscribed(hub, session);
+    return subscription;
+}
+
+/* Adds or changes the subscription of the job's filter at this index. Result: the SUBACK's code. */
 static uint8_t subscribe_one(struct hub *hub, struct session *session, struct subscribe_job *job,
-                             const struct mqtt_filter *wanted, struct filter **out_filter,
-                             uint8_t *out_before)
+                             uint32_t index, const struct mqtt_filter *wanted)
 {
     const char *text = (const char *)wanted->text.bytes;
     uint32_t bytes = wanted->text.count;
@@ -262,47 +314,26 @@ static uint8_t subscribe_one(struct hub *hub, struct session *session, struct su
     struct filter *filter = NULL;
     if (filter_acquire(&hub->index, text, bytes, &filter) != 0)
         return MQTT_SUBACK_FAILURE;
+    struct retained_due *due = retained_due_create(hub, filter, job->starts, 0);
     struct subscription *subscription = session_subscription(session, filter);
-    bool is_durable = session->stored != NULL && !session_is_clean(session);
-    if (subscription != NULL) {
-        /* The older start stays, but for one that granted only QoS 0 until now; it goes on at that
-         * until the new start, if its own is past: what lies before that was never its. */
-        if (subscription->qos == 0 && wanted->qos != 0) {
-            if (subscription->starts == NULL)
-                subscription->flags |= SUBSCRIPTION_RAISED;
-            starts_release(hub, subscription->starts);
-            subscription->starts = job->starts;
-            job->starts->references++;
-        }
-        *out_before = subscription->qos;
-        subscription->qos = wanted->qos;
-        delivery_note_changed(hub);
-        if (is_durable) {
-            subscription->flags |= SUBSCRIPTION_RETAINED_DUE;
-            session_store_mark(session, subscription->block);
-        }
-        *out_filter = filter;
-        return wanted->qos;
+    uint8_t before = subscription == NULL ? NOT_SUBSCRIBED : subscription->qos;
+    if (due != NULL && subscription != NULL) {
+        repeat(hub, session, job, subscription, wanted->qos);
+    } else if (due != NULL) {
+        subscription = enter(hub, session, job, filter, wanted->qos);
+        if (subscription != NULL)
+            filter_retain(filter); /* the job's own reference */
     }
-    uint16_t block = 0;
-    bool has_room = session->subscription_count < hub->limits->subscriptions_max &&
-                    (!is_durable || session_store_place(hub, session, &block));
-    if (has_room)
-        subscription = session_subscribe(hub, session, filter, job->starts, wanted->qos);
-    if (subscription == NULL) {
-        if (has_room && is_durable)
-            session_store_leave(session, block);
+    if (due == NULL || subscription == NULL) {
+        if (due != NULL)
+            retained_due_release(hub, due);
         filter_release(&hub->index, filter);
         return MQTT_SUBACK_FAILURE;
     }
-    catch_up_on_subscribed(hub, session);
-    subscription->block = block;
-    if (is_durable)
-        subscription->flags |=
-            SUBSCRIPTION_RETAINED_DUE; /* stored until its values are delivered */
-    filter_retain(filter);             /* the job's own reference */
-    *out_filter = filter;
-    *out_before = NOT_SUBSCRIBED;
+    retained_due_set(hub, subscription, due);
+    job->filters[index] = filter;
+    job->dues[index] = due;
+    job->before[index] = before;
     return wanted->qos;
 }
 
@@ -324,8 +355,7 @@ enum net_verdict subscribe_on_subscribe(struct hub *hub, struct session *session
     uint32_t known_count = 0;
     struct mqtt_filter wanted;
     for (uint32_t i = 0; mqtt_filter_next(filters, &position, &wanted); i++) {
-        job->codes[i] =
-            subscribe_one(hub, session, job, &wanted, &job->filters[i], &job->before[i]);
+        job->codes[i] = subscribe_one(hub, session, job, i, &wanted);
         if (job->filters[i] != NULL)
             known[known_count++] = job->filters[i];
     }
@@ -375,7 +405,6 @@ enum net_verdict subscribe_on_unsubscribe(struct hub *hub, struct session *sessi
     if (must_wait(session))
         return NET_RETRY;
     uint32_t position = 0;
-    bool is_durable = session->stored != NULL && !session_is_clean(session);
     struct mqtt_filter unwanted;
     while (mqtt_filter_next(filters, &position, &unwanted)) {
         struct filter *filter =
@@ -384,12 +413,12 @@ enum net_verdict subscribe_on_unsubscribe(struct hub *hub, struct session *sessi
             filter == NULL ? NULL : session_subscription(session, filter);
         if (subscription == NULL)
             continue;
-        if (is_durable)
+        if (is_durable(session))
             session_store_leave(session, subscription->block);
         retained_job_forget(hub, session, filter);
         session_unsubscribe(hub, session, subscription);
     }
-    if (!is_durable) {
+    if (!is_durable(session)) {
         send_unsuback(hub, session->connection, filters->packet_id);
         return NET_CONTINUE;
     }

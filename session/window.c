@@ -111,9 +111,30 @@ void window_mark_released(struct window *window, struct window_entry *entry)
     entry->order = window->next_order++;
 }
 
-void window_release(struct window *window, struct window_entry *entry)
+bool window_set_topic(struct heap *heap, struct window_entry *entry, uint64_t due,
+                      const void *topic, uint32_t bytes)
+{
+    ps_assert(entry->topic == NULL);
+    entry->topic = heap_alloc(heap, sizeof(*entry->topic) + bytes);
+    if (entry->topic == NULL)
+        return false;
+    entry->topic->due = due;
+    entry->topic->bytes = bytes;
+    memcpy(entry->topic->text, topic, bytes);
+    return true;
+}
+
+void window_destroy(struct heap *heap, struct window *window)
+{
+    for (uint32_t i = 0; window != NULL && i < window->capacity; i++)
+        heap_free(heap, window->entries[i].topic);
+    heap_free(heap, window);
+}
+
+void window_release(struct heap *heap, struct window *window, struct window_entry *entry)
 {
     ps_assert(entry->state != WINDOW_FREE && window->count != 0);
+    heap_free(heap, entry->topic);
     *entry = (struct window_entry){.state = WINDOW_FREE};
     window->count--;
 }

@@ -1,6 +1,7 @@
 /*
  * The flight window: a session's unacknowledged QoS 1 and 2 deliveries. An entry names its record
- * by partition and sequence and holds no message: what has to be sent again is read again.
+ * by partition and sequence and holds no message: what has to be sent again is read again. A
+ * retained value is named by its topic too, since the store may have it when the log has not.
  *
  * Entries stand in an array whose size is a power of two, at packet id modulo size; packet ids are
  * handed out round-robin, past those whose place is taken. The array grows with use up to the
@@ -15,7 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct filter;
 struct heap;
 
 enum window_state {
@@ -24,11 +24,16 @@ enum window_state {
     WINDOW_RELEASED   /* QoS 2: PUBREL is out; PUBCOMP is due */
 };
 
+struct window_topic {
+    uint64_t due; /* number of the retained_due that it is of */
+    uint32_t bytes;
+    char text[];
+};
+
 struct window_entry {
-    uint64_t sequence; /* 0: a retained value */
-    struct filter
-        *filter;    /* of a retained value: the subscription's, with a reference; else NULL */
-    uint32_t order; /* in which PUBLISHes were sent, or PUBRELs */
+    uint64_t sequence;          /* UINT64_MAX: of a message that is gone, to be released */
+    struct window_topic *topic; /* of a retained value; else NULL */
+    uint32_t order;             /* in which PUBLISHes were sent, or PUBRELs */
     uint16_t packet_id;
     uint16_t partition;
     uint8_t state;
@@ -59,8 +64,16 @@ struct window_entry *window_find(struct window *window, uint16_t packet_id);
  * [MQTT-4.6.0-4]. */
 void window_mark_released(struct window *window, struct window_entry *entry);
 
+/* The entry is of a retained value of this topic, for the retained_due of this number. False:
+ * memory is out. */
+bool window_set_topic(struct heap *heap, struct window_entry *entry, uint64_t due,
+                      const void *topic, uint32_t bytes);
+
 /* The entry goes. */
-void window_release(struct window *window, struct window_entry *entry);
+void window_release(struct heap *heap, struct window *window, struct window_entry *entry);
+
+/* Everything goes; NULL is allowed. */
+void window_destroy(struct heap *heap, struct window *window);
 
 static inline uint32_t window_count(const struct window *window)
 {

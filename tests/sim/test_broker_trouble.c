@@ -391,6 +391,176 @@ static void releases_without_end_end_the_connection(void **state)
     wait_ms(f, 100);
 }
 
+/* Retained values in flight when the connection goes, or the gateway: the store has the one, only
+ * the log has the other [MQTT-4.4.0-1]. */
+static void retained_values_in_flight_are_sent_again_under_their_ids(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char subscribe[] = {0x82, 8, 0, 3, 0, 3, 'r', '/', '+', 2};
+    static const unsigned char suback[] = {0x90, 3, 0, 3, 2};
+    static const unsigned char values[] = {0x33, 8, 0, 3, 'r', '/', '1', 0, 8, 'a', /* QoS 1 */
+                                           0x35, 8, 0, 3, 'r', '/', '2', 0, 9, 'b', /* QoS 2 */
+                                           0x62, 2, 0, 9};
+    struct sim_peer *writer = connect_peer(f);
+    unsigned char heard[12];
+    say_all(f, writer, values, sizeof(values));
+    hear_all(f, writer, heard, sizeof(heard));
+    struct sim_peer *peer = connect_durable(f);
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_these(f, peer, suback, sizeof(suback));
+    unsigned char first[2][10];
+    hear_all(f, peer, first[0], 10);
+    hear_all(f, peer, first[1], 10);
+    for (uint32_t round = 0; round < 3; round++) {
+        if (round == 1) {
+            sim_client_close(writer);
+            gateway_sim_crash(&f->gateway, &f->scenario, 1);
+            writer = connect_peer(f);
+        }
+        if (round == 2) { /* the store has newer ones now */
+            say_all(f, writer, values, sizeof(values));
+            hear_all(f, writer, heard, sizeof(heard));
+        }
+        wait_ms(f, 100);
+        sim_client_close(peer);
+        wait_ms(f, 100);
+        peer = connect_durable(f);
+        for (uint32_t i = 0; i < 2; i++) {
+            unsigned char again[10];
+            hear_all(f, peer, again, sizeof(again));
+            first[i][0] |= 8;
+            assert_memory_equal(again, first[i], sizeof(again));
+        }
+    }
+    const unsigned char *one = (first[0][0] & 6) == 2 ? first[0] : first[1];
+    const unsigned char *two = one == first[0] ? first[1] : first[0];
+    const unsigned char answers[] = {0x40, 2, one[7], one[8], 0x50, 2, two[7], two[8]};
+    const unsigned char pubrel[] = {0x62, 2, two[7], two[8]};
+    const unsigned char pubcomp[] = {0x70, 2, two[7], two[8]};
+    say_all(f, peer, answers, sizeof(answers));
+    /* Their newer ones came behind them, live. */
+    uint32_t messages = 0;
+    bool is_released = false;
+    while (messages < 2 || !is_released) {
+        unsigned char head[4];
+        unsigned char rest[6];
+        hear_all(f, peer, head, sizeof(head));
+        if (head[0] >> 4 == 3) {
+            hear_all(f, peer, rest, sizeof(rest));
+            assert_int_equal(head[0] & 9, 0); /* neither DUP nor RETAIN */
+            messages++;
+            continue;
+        }
+        assert_memory_equal(head, pubrel, sizeof(pubrel));
+        is_released = true;
+        say_all(f, peer, pubcomp, sizeof(pubcomp));
+    }
+    try_ping(f, peer);
+    sim_client_close(peer);
+    sim_client_close(writer);
+    wait_ms(f, 100);
+}
+
+/* What is in flight for an earlier SUBSCRIBE is not the answer to a later one: at QoS 2 its
+ * receiver has it, and takes the repetition for nothing [MQTT-3.8.4-3]. */
+static void values_in_flight_for_one_subscribe_come_again_for_the_next(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char subscribe[] = {0x82, 8, 0, 3, 0, 3, 'r', '/', '+', 2};
+    static const unsigned char suback[] = {0x90, 3, 0, 3, 2};
+    static const unsigned char values[] = {0x35, 8, 0, 3, 'r', '/', '1', 0, 8, 'a',
+                                           0x35, 8, 0, 3, 'r', '/', '2', 0, 9, 'b'};
+    struct sim_peer *writer = connect_peer(f);
+    unsigned char heard[8];
+    say_all(f, writer, values, sizeof(values));
+    hear_all(f, writer, heard, sizeof(heard));
+    sim_client_close(writer);
+    struct sim_peer *peer = connect_durable(f);
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_these(f, peer, suback, sizeof(suback));
+    unsigned char first[WINDOW * 10];
+    hear_all(f, peer, first, sizeof(first));
+    for (uint32_t round = 0; round < 2; round++) {
+        /* The window is full: this one has its SUBACK and nothing else. */
+        say_all(f, peer, subscribe, sizeof(subscribe));
+        hear_these(f, peer, suback, sizeof(suback));
+        try_ping(f, peer);
+        if (round == 1)
+            gateway_sim_crash(&f->gateway, &f->scenario, 1);
+        sim_client_close(peer);
+        wait_ms(f, 100);
+        peer = connect_durable(f);
+        for (uint32_t i = 0; i < WINDOW; i++)
+            first[i * 10] |= 8;
+        hear_these(f, peer, first, sizeof(first));
+        for (uint32_t i = 0; i < WINDOW; i++) {
+            const unsigned char *id = &first[i * 10 + 7];
+            const unsigned char answers[] = {0x50, 2, id[0], id[1], 0x70, 2, id[0], id[1]};
+            const unsigned char pubrel[] = {0x62, 2, id[0], id[1]};
+            say_all(f, peer, answers, 4);
+            hear_these(f, peer, pubrel, sizeof(pubrel));
+            say_all(f, peer, answers + 4, 4);
+            unsigned char again[10];
+            hear_all(f, peer, again, sizeof(again));
+            assert_int_equal(again[0], 0x35);
+            assert_int_not_equal(again[8], id[1]);
+            memcpy(&first[i * 10], again, sizeof(again));
+        }
+    }
+    try_ping(f, peer);
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
+/* Nor do the values of an earlier SUBSCRIBE that are delivered while a later one waits for the
+ * store leave nothing due for that one. */
+static void the_end_of_a_subscribe_leaves_the_next_ones_values_due(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char subscribe[] = {0x82, 10, 0, 3, 0, 5, 'r', '/', '1', '/', '+', 1};
+    static const unsigned char suback[] = {0x90, 3, 0, 3, 1};
+    enum { VALUES = 3, BYTES = 12 };
+    struct sim_peer *writer = connect_peer(f);
+    for (unsigned char i = 0; i < VALUES; i++) {
+        const unsigned char value[BYTES] = {0x33, 10, 0, 5, 'r', '/', '1', '/', 'a' + i, 0, 8, '!'};
+        static const unsigned char puback[] = {0x40, 2, 0, 8};
+        say_all(f, writer, value, sizeof(value));
+        hear_these(f, writer, puback, sizeof(puback));
+    }
+    sim_client_close(writer);
+    struct sim_peer *peer = connect_durable(f);
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_these(f, peer, suback, sizeof(suback));
+    unsigned char values[VALUES][BYTES];
+    hear_all(f, peer, values[0], WINDOW * BYTES);
+    f->gateway.slow_brokers.keeps_keys = true;
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    const unsigned char puback[] = {0x40, 2, values[0][9], values[0][10]};
+    say_all(f, peer, puback, sizeof(puback));
+    hear_all(f, peer, values[2], BYTES); /* all of the first SUBSCRIBE's */
+    sim_client_close(peer);
+    wait_ms(f, 100);
+    f->gateway.slow_brokers.keeps_keys = false;
+    peer = connect_durable(f);
+    uint32_t again[VALUES] = {0};
+    uint32_t fresh[VALUES] = {0};
+    for (uint32_t i = 0; i < VALUES - 1 + VALUES; i++) {
+        unsigned char value[BYTES];
+        hear_all(f, peer, value, sizeof(value));
+        bool is_dup = (value[0] & 8) != 0;
+        assert_int_equal(is_dup, i < VALUES - 1);
+        (*(is_dup ? &again : &fresh))[value[8] - 'a']++;
+        const unsigned char acknowledged[] = {0x40, 2, value[9], value[10]};
+        say_all(f, peer, acknowledged, sizeof(acknowledged));
+    }
+    for (uint32_t i = 0; i < VALUES; i++)
+        assert_int_equal(fresh[i], 1);
+    assert_int_equal(again[values[0][8] - 'a'], 0);
+    try_ping(f, peer);
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
 #define trouble_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -405,6 +575,9 @@ int main(void)
         trouble_test(qos_2_that_a_full_store_cannot_remember_ends_the_connection),
         trouble_test(a_broker_that_stands_still_costs_patience_alone),
         trouble_test(reads_that_fail_are_tried_again_and_not_at_once),
+        trouble_test(retained_values_in_flight_are_sent_again_under_their_ids),
+        trouble_test(values_in_flight_for_one_subscribe_come_again_for_the_next),
+        trouble_test(the_end_of_a_subscribe_leaves_the_next_ones_values_due),
         trouble_test(releases_without_end_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "session/hub.h"
 #include "session/inbound.h"
 #include "session/progress.h"
+#include "session/retained_due.h"
 #include "session/session.h"
 #include "session/session_store.h"
 #include "session/window.h"
@@ -53,6 +54,7 @@ static inline void stored_set_up(struct stored_fixture *fixture)
     ps_assert(result == 0);
     pool_init(&hub->subscription_pool, &fixture->heap, sizeof(struct subscription), 1 << 20);
     pool_init(&hub->cursor_pool, &fixture->heap, sizeof(struct cursor), 1 << 20);
+    pool_init(&hub->due_pool, &fixture->heap, sizeof(struct retained_due), 1 << 20);
     result = progress_create(hub, &hub->progress);
     ps_assert(result == 0);
     bool is_made = session_store_create(hub, &fixture->session);
@@ -65,12 +67,13 @@ static inline void stored_tear_down(struct stored_fixture *fixture)
     while (fixture->session.subscriptions != NULL)
         session_unsubscribe(hub, &fixture->session, fixture->session.subscriptions);
     catch_up_clear(hub, &fixture->session);
-    heap_free(&fixture->heap, fixture->session.window);
+    window_destroy(&fixture->heap, fixture->session.window);
     inbound_destroy(hub, &fixture->session);
     session_store_destroy(hub, &fixture->session);
     progress_destroy(hub, hub->progress);
     pool_deinit(&hub->subscription_pool);
     pool_deinit(&hub->cursor_pool);
+    pool_deinit(&hub->due_pool);
     topic_index_deinit(&hub->index);
     ps_assert(heap_bytes_net(&fixture->heap) == 0);
     heap_deinit(&fixture->heap);

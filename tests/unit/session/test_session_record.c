@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 
 #include "core/wire.h"
 #include "session/session_record.h"
@@ -20,6 +21,7 @@ struct flight {
     uint16_t partition;
     uint8_t state;
     uint8_t qos;
+    const char *topic; /* of a retained value; NULL: none */
 };
 
 /* Writes an own record of `flight_count` deliveries and `inbound_count` open ids. */
@@ -44,9 +46,14 @@ static size_t write_own(unsigned char *out, size_t bytes, const struct flight *f
         wire_write_u16(&writer, flights[i].packet_id);
         wire_write_u16(&writer, flights[i].partition);
         wire_write_u8(&writer, flights[i].state);
-        wire_write_u8(&writer, flights[i].qos);
+        const char *topic = flights[i].topic;
+        wire_write_u8(&writer, (uint8_t)(flights[i].qos | (topic != NULL ? 0x80 : 0)));
         wire_write_u32(&writer, flight_count - i);
         wire_write_u64(&writer, 1000 + i);
+        if (topic == NULL)
+            continue;
+        wire_write_u64(&writer, 2000 + i);
+        wire_write_prefixed(&writer, topic, strlen(topic));
     }
     wire_write_u32(&writer, inbound_count);
     for (uint32_t i = 0; i < inbound_count; i++) {
@@ -57,21 +64,56 @@ static size_t write_own(unsigned char *out, size_t bytes, const struct flight *f
     return bytes - wire_writer_left(&writer);
 }
 
-/* One filter per text, with `starts` from 7, 8, 9 when has_starts. */
+static void write_vector(struct wire_writer *writer, uint64_t first)
+{
+    for (uint64_t p = 0; p < STORED_PARTITIONS; p++)
+        wire_write_u64(writer, first + p);
+}
+
+/* One filter per text, all with starts from 7, 8, 9 when has_starts, and a cut at 4, 5, 6. */
 static size_t write_block(unsigned char *out, uint8_t qos, uint8_t flags, bool has_starts,
                           const char *const *texts, uint32_t count)
 {
     struct wire_writer writer;
     wire_writer_init(&writer, out, RECORD_BYTES_MAX);
-    wire_write_u8(&writer, SESSION_STORE_FORMAT);
+    bool is_due = (flags & SUBSCRIPTION_RETAINED_DUE) != 0;
+    wire_write_u8(&writer, SESSION_STORE_FILTERS_FORMAT);
     wire_write_u16(&writer, STORED_PARTITIONS);
+    wire_write_u16(&writer, (uint16_t)(has_starts + is_due));
+    if (has_starts)
+        write_vector(&writer, 7);
+    if (is_due)
+        write_vector(&writer, 4);
     wire_write_u16(&writer, (uint16_t)count);
     for (uint32_t i = 0; i < count; i++) {
         wire_write_u8(&writer, qos);
         wire_write_u8(&writer, flags);
+        wire_write_u16(&writer, has_starts);
+        if (is_due) {
+            wire_write_u64(&writer, 3000 + i);
+            wire_write_u16(&writer, (uint16_t)(has_starts + 1));
+        }
+        wire_write_prefixed(&writer, texts[i], strlen(texts[i]));
+    }
+    assert_int_equal(writer.fault, WIRE_FAULT_NONE);
+    return RECORD_BYTES_MAX - wire_writer_left(&writer);
+}
+
+/* As format 1 had it: each filter with its own starts, if any. */
+static size_t write_old_block(unsigned char *out, uint8_t flags, bool has_starts,
+                              const char *const *texts, uint32_t count)
+{
+    struct wire_writer writer;
+    wire_writer_init(&writer, out, RECORD_BYTES_MAX);
+    wire_write_u8(&writer, 1);
+    wire_write_u16(&writer, STORED_PARTITIONS);
+    wire_write_u16(&writer, (uint16_t)count);
+    for (uint32_t i = 0; i < count; i++) {
+        wire_write_u8(&writer, 1);
+        wire_write_u8(&writer, flags);
         wire_write_u8(&writer, has_starts);
-        for (uint64_t p = 0; has_starts && p < STORED_PARTITIONS; p++)
-            wire_write_u64(&writer, 7 + p);
+        if (has_starts)
+            write_vector(&writer, 7);
         wire_write_prefixed(&writer, texts[i], strlen(texts[i]));
     }
     assert_int_equal(writer.fault, WIRE_FAULT_NONE);
@@ -101,8 +143,9 @@ static int read_block(const void *record, size_t count, uint64_t fail_at)
     return result;
 }
 
-static const struct flight flights[] = {
-    {5, 0, WINDOW_PUBLISHED, 1}, {6, 2, WINDOW_RELEASED, 2}, {13, 1, WINDOW_PUBLISHED, 2}};
+static const struct flight flights[] = {{5, 0, WINDOW_PUBLISHED, 1, NULL},
+                                        {6, 2, WINDOW_RELEASED, 2, NULL},
+                                        {13, 1, WINDOW_PUBLISHED, 2, "a/b"}};
 static const uint16_t inbound_ids[] = {1, 300};
 
 static void an_own_record_is_read_as_it_was_written(void **state)
@@ -119,6 +162,9 @@ static void an_own_record_is_read_as_it_was_written(void **state)
     assert_int_equal(session->generation, 4);
     assert_int_equal(window_count(session->window), 3);
     assert_int_equal(window_find(session->window, 6)->state, WINDOW_RELEASED);
+    assert_null(window_find(session->window, 6)->topic);
+    assert_int_equal(window_find(session->window, 13)->topic->bytes, 3);
+    assert_int_equal(window_find(session->window, 13)->topic->due, 2002);
     assert_int_equal(session->inbound->open_count, 2);
     assert_int_equal(catch_up_position(&fixture.hub, session, 2), 102);
     unsigned char again[RECORD_BYTES_MAX];
@@ -136,7 +182,8 @@ static void filters_are_read_as_they_were_written(void **state)
     (void)state;
     unsigned char record[RECORD_BYTES_MAX];
     static const char *const texts[] = {"a/+/#"};
-    size_t count = write_block(record, 2, SUBSCRIPTION_RETAINED_DUE, true, texts, 1);
+    const uint8_t flags = SUBSCRIPTION_RETAINED_DUE | SUBSCRIPTION_RAISED;
+    size_t count = write_block(record, 2, flags, true, texts, 1);
     struct stored_fixture fixture;
     stored_set_up(&fixture);
     struct session *session = &fixture.session;
@@ -144,15 +191,66 @@ static void filters_are_read_as_they_were_written(void **state)
     const struct subscription *subscription = session->subscriptions;
     assert_non_null(subscription);
     assert_int_equal(subscription->qos, 2);
-    assert_int_equal(subscription->flags, SUBSCRIPTION_RETAINED_DUE);
+    assert_int_equal(subscription->flags, SUBSCRIPTION_RAISED);
     assert_int_equal(subscription->block, 4);
     assert_int_equal(subscription->starts->from[1], 8);
+    const struct retained_due *due = retained_due_of(&fixture.hub, subscription);
+    assert_non_null(due);
+    assert_int_equal(due->number, 3000);
+    assert_int_equal(due->cut->from[2], 6);
     unsigned char again[RECORD_BYTES_MAX];
     assert_int_equal(session_record_block_bytes(&fixture.hub, session, 4), count);
     assert_int_equal(session_record_block_bytes(&fixture.hub, session, 0), 0);
     session_record_block_encode(&fixture.hub, session, 4, again, count);
     assert_memory_equal(again, record, count);
     stored_tear_down(&fixture);
+}
+
+static void filters_of_one_subscribe_share_what_is_stored_of_it(void **state)
+{
+    (void)state;
+    unsigned char record[RECORD_BYTES_MAX];
+    static const char *const texts[] = {"a", "b", "c"};
+    size_t count = write_block(record, 1, SUBSCRIPTION_RETAINED_DUE, true, texts, 3);
+    struct stored_fixture fixture;
+    stored_set_up(&fixture);
+    struct session *session = &fixture.session;
+    assert_int_equal(session_record_block_decode(&fixture.hub, session, 0, record, count), 0);
+    const struct subscription *first = session->subscriptions;
+    const struct subscription *last = first->next_of_session->next_of_session;
+    assert_ptr_equal(first->starts, last->starts);
+    assert_int_equal(first->starts->references, 3);
+    const struct retained_due *due = retained_due_of(&fixture.hub, first);
+    assert_ptr_equal(due->cut, retained_due_of(&fixture.hub, last)->cut);
+    assert_int_equal(session_record_block_bytes(&fixture.hub, session, 0), count);
+    stored_tear_down(&fixture);
+}
+
+static void filters_of_format_1_are_read(void **state)
+{
+    (void)state;
+    unsigned char record[RECORD_BYTES_MAX];
+    static const char *const texts[] = {"a", "b"};
+    for (uint32_t has_starts = 0; has_starts < 2; has_starts++) {
+        size_t count =
+            write_old_block(record, SUBSCRIPTION_RETAINED_DUE, has_starts != 0, texts, 2);
+        for (size_t cut = 0; cut < count; cut++)
+            assert_int_equal(read_block(record, cut, 0), -EBADMSG);
+        struct stored_fixture fixture;
+        stored_set_up(&fixture);
+        struct session *session = &fixture.session;
+        assert_int_equal(session_record_block_decode(&fixture.hub, session, 0, record, count), 0);
+        assert_int_equal(session->subscription_count, 2);
+        const struct subscription *subscription = session->subscriptions;
+        assert_int_equal(subscription->starts != NULL, has_starts);
+        if (subscription->starts != NULL)
+            assert_int_equal(subscription->starts->from[2], 9);
+        const struct retained_due *due = retained_due_of(&fixture.hub, subscription);
+        assert_non_null(due);
+        assert_null(due->cut);
+        assert_int_not_equal(due->number, 0);
+        stored_tear_down(&fixture);
+    }
 }
 
 static void a_record_that_is_cut_is_refused(void **state)
@@ -163,7 +261,7 @@ static void a_record_that_is_cut_is_refused(void **state)
     for (size_t cut = 0; cut < count; cut++)
         assert_int_equal(read_own(record, cut, 0), -EBADMSG);
     static const char *const texts[] = {"a/b", "c"};
-    count = write_block(record, 1, 0, true, texts, 2);
+    count = write_block(record, 1, SUBSCRIPTION_RETAINED_DUE, true, texts, 2);
     for (size_t cut = 0; cut < count; cut++)
         assert_int_equal(read_block(record, cut, 0), -EBADMSG);
 }
@@ -192,20 +290,24 @@ static void a_delivery_that_nobody_can_have_sent_is_refused(void **state)
 {
     (void)state;
     static const struct flight wrong[] = {
-        {0, 0, WINDOW_PUBLISHED, 1},                 /* no packet id */
-        {1, STORED_PARTITIONS, WINDOW_PUBLISHED, 1}, /* no such partition */
-        {1, 0, WINDOW_FREE, 1},
-        {1, 0, WINDOW_RELEASED + 1, 2},
-        {1, 0, WINDOW_PUBLISHED, 0}, /* QoS 0 is not in flight */
-        {1, 0, WINDOW_PUBLISHED, 3},
-        {1, 0, WINDOW_RELEASED, 1}, /* PUBREL is of QoS 2 */
+        {0, 0, WINDOW_PUBLISHED, 1, NULL},                 /* no packet id */
+        {1, STORED_PARTITIONS, WINDOW_PUBLISHED, 1, NULL}, /* no such partition */
+        {1, 0, WINDOW_FREE, 1, NULL},
+        {1, 0, WINDOW_RELEASED + 1, 2, NULL},
+        {1, 0, WINDOW_PUBLISHED, 0, NULL}, /* QoS 0 is not in flight */
+        {1, 0, WINDOW_PUBLISHED, 3, NULL},
+        {1, 0, WINDOW_RELEASED, 1, NULL},   /* PUBREL is of QoS 2 */
+        {1, 0, WINDOW_PUBLISHED, 1, "a/#"}, /* a filter */
+        {1, 0, WINDOW_PUBLISHED, 1, ""},
+        {1, 0, WINDOW_RELEASED, 2, "a"}, /* what was received is not sent again */
     };
     for (uint32_t i = 0; i < ps_array_count(wrong); i++) {
         unsigned char record[RECORD_BYTES_MAX];
         size_t count = write_own(record, sizeof(record), &wrong[i], 1, NULL, 0);
         assert_int_equal(read_own(record, count, 0), -EBADMSG);
     }
-    static const struct flight twice[] = {{9, 0, WINDOW_PUBLISHED, 1}, {9, 1, WINDOW_PUBLISHED, 1}};
+    static const struct flight twice[] = {{9, 0, WINDOW_PUBLISHED, 1, NULL},
+                                          {9, 1, WINDOW_PUBLISHED, 1, NULL}};
     unsigned char record[RECORD_BYTES_MAX];
     size_t count = write_own(record, sizeof(record), twice, 2, NULL, 0);
     assert_int_equal(read_own(record, count, 0), -EBADMSG);
@@ -226,6 +328,18 @@ static void a_filter_that_nobody_can_have_subscribed_is_refused(void **state)
     assert_int_equal(read_block(record, count, 0), -EBADMSG);
     count = write_block(record, 1, 0, false, good, 1);
     assert_int_equal(read_block(record, count, 0), 0);
+    record[count - strlen(good[0]) - 4 + 1] = 1; /* its starts: there is no vector */
+    assert_int_equal(read_block(record, count, 0), -EBADMSG);
+    char names[SESSION_STORE_BLOCK_FILTERS + 1][4];
+    const char *many[SESSION_STORE_BLOCK_FILTERS + 1];
+    for (uint32_t i = 0; i <= SESSION_STORE_BLOCK_FILTERS; i++) {
+        snprintf(names[i], sizeof(names[i]), "%u", i);
+        many[i] = names[i];
+    }
+    count = write_block(record, 1, 0, false, many, SESSION_STORE_BLOCK_FILTERS);
+    assert_int_equal(read_block(record, count, 0), 0);
+    count = write_block(record, 1, 0, false, many, SESSION_STORE_BLOCK_FILTERS + 1);
+    assert_int_equal(read_block(record, count, 0), -EBADMSG);
 }
 
 static void a_filter_that_stands_in_two_blocks_is_subscribed_once(void **state)
@@ -255,7 +369,7 @@ static void without_memory_nothing_is_lost(void **state)
     assert_int_equal(read_own(own, own_count, fail_at), 0);
     static const char *const texts[] = {"a/b", "c/+", "#"};
     unsigned char block[RECORD_BYTES_MAX];
-    size_t block_count = write_block(block, 1, 0, true, texts, 3);
+    size_t block_count = write_block(block, 1, SUBSCRIPTION_RETAINED_DUE, true, texts, 3);
     fail_at = 1;
     while (read_block(block, block_count, fail_at) == -ENOMEM)
         fail_at++;
@@ -268,6 +382,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_own_record_is_read_as_it_was_written),
         cmocka_unit_test(filters_are_read_as_they_were_written),
+        cmocka_unit_test(filters_of_one_subscribe_share_what_is_stored_of_it),
+        cmocka_unit_test(filters_of_format_1_are_read),
         cmocka_unit_test(a_record_that_is_cut_is_refused),
         cmocka_unit_test(a_record_with_bytes_behind_it_is_refused),
         cmocka_unit_test(an_open_id_that_is_named_twice_is_refused),
