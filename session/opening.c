@@ -20,6 +20,7 @@
 #include "session/interest.h"
 #include "session/progress.h"
 #include "session/resend.h"
+#include "session/retained_due.h"
 #include "session/retained_job.h"
 #include "session/session.h"
 #include "session/session_store.h"
@@ -286,9 +287,13 @@ static void on_interest(struct hub *hub, struct interest_request *request)
         return;
     }
     name_starts(hub, session, request->from);
+    bool is_whole = retained_due_name_cuts(hub, session);
     catch_up_resume(hub, session, request->from);
     interest_destroy(hub, request);
-    store(hub, session);
+    if (is_whole)
+        store(hub, session);
+    else
+        refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
 }
 
 /* A session with subscriptions came out of the store: its owners have to know that this shard wants

@@ -4,6 +4,7 @@
 #include "session/retained_due.h"
 
 #include "core/base.h"
+#include "session/catch_up.h"
 #include "session/filter.h"
 #include "session/hub.h"
 #include "session/session.h"
@@ -50,4 +51,32 @@ void retained_due_set(struct hub *hub, struct subscription *subscription, struct
         due->references++;
     if (before != NULL)
         retained_due_release(hub, before);
+}
+
+/* Where the session goes on, and not before the subscription's start. */
+static uint64_t cut_at_position(const struct hub *hub, const struct session *session,
+                                const struct subscription *subscription, uint16_t partition)
+{
+    uint64_t position = catch_up_position(hub, session, partition);
+    const struct starts *starts = subscription->starts;
+    return starts == NULL ? position : ps_max_u64(position, starts->from[partition]);
+}
+
+bool retained_due_name_cuts(struct hub *hub, struct session *session)
+{
+    const struct subscription *subscription = session->subscriptions;
+    for (; subscription != NULL; subscription = subscription->next_of_session) {
+        struct retained_due *due = retained_due_of(hub, subscription);
+        if (due == NULL)
+            continue;
+        if (due->cut == NULL)
+            due->cut = starts_create(hub, UINT64_MAX);
+        if (due->cut == NULL)
+            return false;
+        for (uint32_t p = 0; p < hub->partition_count; p++) {
+            if (due->cut->from[p] == UINT64_MAX)
+                due->cut->from[p] = cut_at_position(hub, session, subscription, (uint16_t)p);
+        }
+    }
+    return true;
 }

@@ -124,8 +124,8 @@ static bool ask(struct hub *hub, struct session *session)
     return true;
 }
 
-/* What lies at or above the sequence from which the subscription holds comes by itself; but what a
- * session has missed is replayed above QoS 0 only. */
+/* What lies at or above the sequence that the SUBSCRIBE's answer named comes by itself, or came
+ * before the session was resumed; but what a session has missed is replayed above QoS 0 only. */
 static bool comes_live(const struct hub *hub, const struct retained_due *due,
                        const struct record *record, uint8_t qos)
 {
@@ -295,22 +295,6 @@ void retained_job_forget(struct hub *hub, struct session *session, const struct 
     catch_up_schedule(hub, session); /* the page that was awaited would have gone on */
 }
 
-/* Where values come by themselves to a session that goes on: from where its cursors stand, and not
- * before the subscription's start. NULL: memory is out. */
-static struct starts *cut_at_position(struct hub *hub, const struct session *session,
-                                      const struct starts *start)
-{
-    struct starts *cut = starts_create(hub, 0);
-    for (uint32_t p = 0; cut != NULL && p < hub->partition_count; p++) {
-        cut->from[p] = catch_up_position(hub, session, (uint16_t)p);
-        if (start != NULL && start->from[p] != UINT64_MAX)
-            cut->from[p] = ps_max_u64(cut->from[p], start->from[p]);
-    }
-    return cut;
-}
-
-/* The SUBSCRIBE that is answered so may be a repeated one, which wants values from above the start
- * that its subscription has kept. */
 void retained_job_resume(struct hub *hub, struct session *session)
 {
     struct subscription *subscription = session->subscriptions;
@@ -319,13 +303,6 @@ void retained_job_resume(struct hub *hub, struct session *session)
         struct retained_due *due = retained_due_of(hub, subscription);
         if (due == NULL)
             continue;
-        struct starts *cut = cut_at_position(hub, session, subscription->starts);
-        if (cut == NULL) {
-            connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
-            return;
-        }
-        starts_release(hub, due->cut);
-        due->cut = cut;
         due->is_resumed = true;
         retained_job_add(hub, session, due);
     }

@@ -561,6 +561,62 @@ static void the_end_of_a_subscribe_leaves_the_next_ones_values_due(void **state)
     wait_ms(f, 100);
 }
 
+/* Hears a PUBLISH to a topic of three letters with one byte and goes on with it to the end. Result:
+ * its first byte. */
+static unsigned char take_value(struct fixture *f, struct sim_peer *peer)
+{
+    unsigned char value[10];
+    hear_all(f, peer, value, sizeof(value));
+    uint8_t qos = (value[0] >> 1) & 3;
+    const unsigned char answer[] = {qos == 2 ? 0x50 : 0x40, 2, value[7], value[8]};
+    const unsigned char pubrel[] = {0x62, 2, value[7], value[8]};
+    const unsigned char pubcomp[] = {0x70, 2, value[7], value[8]};
+    say_all(f, peer, answer, sizeof(answer));
+    if (qos == 2) {
+        hear_these(f, peer, pubrel, sizeof(pubrel));
+        say_all(f, peer, pubcomp, sizeof(pubcomp));
+    }
+    return value[0];
+}
+
+/* The session has passed them when the gateway is killed, and its subscription's values are still
+ * marked as due in the store: up to where its SUBSCRIBE began, not up to where it goes on. */
+static void values_that_came_live_do_not_come_again_after_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char subscribe[] = {0x82, 8, 0, 3, 0, 3, 'r', '/', '+', 2};
+    static const unsigned char suback[] = {0x90, 3, 0, 3, 2};
+    static const unsigned char values[] = {0x33, 8, 0, 3, 'r', '/', '1', 0, 8, 'a', /* QoS 1 */
+                                           0x35, 8, 0, 3, 'r', '/', '2', 0, 9, 'b', /* QoS 2 */
+                                           0x62, 2, 0, 9};
+    struct sim_peer *peer = connect_durable(f);
+    for (uint32_t round = 0; round < 3; round++) {
+        if (round != 1) { /* the second time with the mark of the first one's */
+            say_all(f, peer, subscribe, sizeof(subscribe));
+            hear_these(f, peer, suback, sizeof(suback));
+        }
+        for (uint32_t i = 0; round == 2 && i < 2; i++) /* this SUBSCRIBE's */
+            assert_int_equal(take_value(f, peer) & 9, 1);
+        struct sim_peer *writer = connect_peer(f);
+        unsigned char heard[12];
+        say_all(f, writer, values, sizeof(values));
+        hear_all(f, writer, heard, sizeof(heard));
+        sim_client_close(writer);
+        for (uint32_t i = 0; i < 2; i++)
+            assert_int_equal(take_value(f, peer) & 9, 0);
+        wait_ms(f, 1100); /* a checkpoint */
+        try_ping(f, peer);
+        gateway_sim_crash(&f->gateway, &f->scenario, 1);
+        sim_client_close(peer);
+        wait_ms(f, 100);
+        peer = connect_durable(f);
+        wait_ms(f, 100);
+        try_ping(f, peer);
+    }
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
 #define trouble_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -578,6 +634,7 @@ int main(void)
         trouble_test(retained_values_in_flight_are_sent_again_under_their_ids),
         trouble_test(values_in_flight_for_one_subscribe_come_again_for_the_next),
         trouble_test(the_end_of_a_subscribe_leaves_the_next_ones_values_due),
+        trouble_test(values_that_came_live_do_not_come_again_after_a_crash),
         trouble_test(releases_without_end_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
