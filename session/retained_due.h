@@ -29,6 +29,7 @@ struct retained_due {
     uint32_t index;     /* in its pool */
     uint32_t references;
     bool is_resumed;
+    bool had_values; /* that were delivered */
 };
 
 /* With one reference. `number` 0: a new one. Acquires the filter and the cut (may be NULL). NULL:

@@ -18,6 +18,7 @@
 #include "session/retained_due.h"
 #include "session/retained_read.h"
 #include "session/session.h"
+#include "session/session_store.h"
 #include "session/window.h"
 
 /* A value that was in flight at the resume. */
@@ -34,6 +35,7 @@ struct retained_job {
     uint32_t page_position;
     uint32_t partition; /* of the first filter, worked on */
     bool is_asking;     /* a read is under way */
+    bool is_outdated;   /* the store has marks of what was delivered */
     uint64_t due_ns;    /* one failed: the next is asked for then */
     uint32_t serial;    /* of the read that is under way */
     uint32_t had_count;
@@ -182,6 +184,7 @@ static bool deliver(struct hub *hub, struct session *session, struct record *rec
     bool is_sent = qos == 0 ? delivery_write(hub, session, record, 0, 0, DELIVERY_RETAIN)
                             : delivery_send(hub, session, record, qos, due->number);
     hub->counters.retained[qos] += is_sent;
+    session->retained->first->had_values |= is_sent;
     return is_sent;
 }
 
@@ -215,6 +218,27 @@ static bool deliver_page(struct hub *hub, struct session *session)
     return true;
 }
 
+/* The first filter's values were delivered: its mark goes, also in the store, so that they do not
+ * come again after a crash. When there were none, none come again either. */
+static void finish_first(struct hub *hub, struct session *session)
+{
+    struct retained_job *job = session->retained;
+    struct subscription *subscription = session_subscription(session, job->first->filter);
+    /* Unless a repeated SUBSCRIBE wants them once more. */
+    if (subscription != NULL && retained_due_of(hub, subscription) == job->first) {
+        retained_due_set(hub, subscription, NULL);
+        bool is_stored = session->stored != NULL && !session_is_clean(session);
+        if (is_stored && job->first->had_values) {
+            session_store_mark(session, subscription->block);
+            job->is_outdated = true;
+        }
+    }
+    bool is_due = job->first->next == NULL && job->is_outdated;
+    drop_first(hub, session);
+    if (is_due)
+        session_store_write_filters(hub, session, NULL, NULL);
+}
+
 bool retained_job_run(struct hub *hub, struct session *session)
 {
     struct retained_job *job = session->retained;
@@ -228,11 +252,7 @@ bool retained_job_run(struct hub *hub, struct session *session)
         hub->read_waiters += !is_asked; /* soon again */
         return false;
     }
-    struct subscription *subscription = session_subscription(session, job->first->filter);
-    /* Unless a repeated SUBSCRIBE wants them once more. */
-    if (subscription != NULL && retained_due_of(hub, subscription) == job->first)
-        retained_due_set(hub, subscription, NULL);
-    drop_first(hub, session);
+    finish_first(hub, session);
     return session->retained != NULL;
 }
 

@@ -617,6 +617,38 @@ static void values_that_came_live_do_not_come_again_after_a_crash(void **state)
     wait_ms(f, 100);
 }
 
+/* Nor those that were delivered as retained, when the store has taken their mark away. */
+static void values_that_were_delivered_do_not_come_again_after_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned char subscribe[] = {0x82, 8, 0, 3, 0, 3, 'r', '/', '+', 2};
+    static const unsigned char suback[] = {0x90, 3, 0, 3, 2};
+    static const unsigned char values[] = {0x33, 8, 0, 3, 'r', '/', '1', 0, 8, 'a', /* QoS 1 */
+                                           0x35, 8, 0, 3, 'r', '/', '2', 0, 9, 'b', /* QoS 2 */
+                                           0x62, 2, 0, 9};
+    struct sim_peer *writer = connect_peer(f);
+    unsigned char heard[12];
+    say_all(f, writer, values, sizeof(values));
+    hear_all(f, writer, heard, sizeof(heard));
+    sim_client_close(writer);
+    struct sim_peer *peer = connect_durable(f);
+    say_all(f, peer, subscribe, sizeof(subscribe));
+    hear_these(f, peer, suback, sizeof(suback));
+    for (uint32_t i = 0; i < 2; i++)
+        assert_int_equal(take_value(f, peer) & 9, 1);
+    wait_ms(f, 1100); /* a checkpoint */
+    for (uint32_t round = 0; round < 2; round++) {
+        gateway_sim_crash(&f->gateway, &f->scenario, 1);
+        sim_client_close(peer);
+        wait_ms(f, 100);
+        peer = connect_durable(f);
+        wait_ms(f, 100);
+        try_ping(f, peer);
+    }
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
 #define trouble_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -635,6 +667,7 @@ int main(void)
         trouble_test(values_in_flight_for_one_subscribe_come_again_for_the_next),
         trouble_test(the_end_of_a_subscribe_leaves_the_next_ones_values_due),
         trouble_test(values_that_came_live_do_not_come_again_after_a_crash),
+        trouble_test(values_that_were_delivered_do_not_come_again_after_a_crash),
         trouble_test(releases_without_end_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
