@@ -21,7 +21,12 @@
 #include "session/session.h"
 #include "session/window.h"
 
-enum { LOOKS_PER_SESSION = 512, SESSIONS_PER_STEP = 2048, READ_RECORDS_MIN = 8 };
+enum {
+    LOOKS_PER_SESSION = 512,
+    SESSIONS_PER_STEP = 2048,
+    READ_RECORDS_MIN = 8,
+    READ_RECORDS_OF_MANY = 32 /* for one read of a session that is behind in several partitions */
+};
 
 static struct cursor *find(const struct session *session, uint16_t partition)
 {
@@ -230,7 +235,8 @@ static enum outcome run_near(struct hub *hub, struct session *session, struct cu
         const struct recent_entry *entry = recent_at(&hub->recent, cursor->position);
         if (entry == NULL) {
             cursor->state = CURSOR_FAR;
-            return OUTCOME_MORE;
+            cursor->publish_ms = 0;
+            return OUTCOME_WAITS;
         }
         if (!replay(hub, session, cursor, entry->record))
             return OUTCOME_FULL;
@@ -254,6 +260,20 @@ static uint32_t records_asked(const struct session *session)
     return records;
 }
 
+/* Of the cursors that are to read, the one whose last record is the oldest; or NULL. So a session
+ * goes through its partitions at one pace: they share segments, and what one partition's read has
+ * fetched is still in the cache when the others come to it. */
+static struct cursor *oldest_far(const struct session *session)
+{
+    struct cursor *oldest = NULL;
+    for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = cursor->next) {
+        bool is_older = oldest == NULL || cursor->publish_ms < oldest->publish_ms;
+        if (cursor->state == CURSOR_FAR && is_older)
+            oldest = cursor;
+    }
+    return oldest;
+}
+
 /* Asks the owner for what comes next. */
 static enum outcome run_far(struct hub *hub, struct session *session, struct cursor *cursor)
 {
@@ -261,8 +281,9 @@ static enum outcome run_far(struct hub *hub, struct session *session, struct cur
     if (!delivery_is_open(hub, session) || taken >= hub->limits->window_max)
         return OUTCOME_FULL;
     uint32_t room = hub->limits->window_max - taken;
-    uint16_t records_max = (uint16_t)ps_min_u32(BROKER_PULL_RECORDS_MAX,
-                                                room < READ_RECORDS_MIN ? READ_RECORDS_MIN : room);
+    uint32_t most = session->cursors->next == NULL ? BROKER_PULL_RECORDS_MAX : READ_RECORDS_OF_MANY;
+    uint16_t records_max =
+        (uint16_t)ps_min_u32(most, room < READ_RECORDS_MIN ? READ_RECORDS_MIN : room);
     cursor->read = late_read_start(hub, session, LATE_READ_SESSION, cursor->partition,
                                    cursor->sequence, records_max);
     if (cursor->read == NULL) {
@@ -288,7 +309,46 @@ static void rotate(struct session *session, struct cursor *last)
     last->next = NULL;
 }
 
-/* Takes one session on as far as it goes. True: it has more to do at once. */
+/* The cursors that follow the recent ring; OUTCOME_DONE: none of them has more to look at. */
+static enum outcome run_near_cursors(struct hub *hub, struct session *session)
+{
+    enum outcome all = OUTCOME_DONE;
+    struct cursor *next = NULL;
+    for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = next) {
+        next = cursor->next;
+        if (cursor->state != CURSOR_NEAR)
+            continue;
+        enum outcome outcome = run_near(hub, session, cursor);
+        if (outcome == OUTCOME_FULL) {
+            rotate(session, cursor);
+            return OUTCOME_FULL;
+        }
+        if (outcome == OUTCOME_DONE)
+            end(hub, session, cursor);
+        else
+            all = outcome;
+    }
+    return all;
+}
+
+/* The cursors that are to read; OUTCOME_WAITS: answers go on, or room for reads. */
+static enum outcome run_far_cursors(struct hub *hub, struct session *session)
+{
+    struct cursor *cursor = oldest_far(session);
+    while (cursor != NULL) {
+        if (run_far(hub, session, cursor) == OUTCOME_FULL) {
+            rotate(session, session->cursors);
+            return OUTCOME_FULL;
+        }
+        if (cursor->state == CURSOR_FAR)
+            return OUTCOME_WAITS;
+        cursor = oldest_far(session);
+    }
+    return OUTCOME_WAITS;
+}
+
+/* Takes one session on as far as it goes. True: it has more to do at once. Who comes first, the
+ * recent ring or reads, changes with the order of the cursors, so that neither has all the room. */
 static bool run_session(struct hub *hub, struct session *session)
 {
     if (session->state != SESSION_ATTACHED || session->connection->state != CONNECTION_OPEN)
@@ -298,25 +358,16 @@ static bool run_session(struct hub *hub, struct session *session)
         return false;
     }
     bool has_more = session->retained != NULL && retained_job_run(hub, session);
-    struct cursor *next = NULL;
-    for (struct cursor *cursor = session->cursors; cursor != NULL; cursor = next) {
-        next = cursor->next;
-        enum outcome outcome = OUTCOME_WAITS;
-        if (cursor->state == CURSOR_NEAR)
-            outcome = run_near(hub, session, cursor);
-        if (cursor->state == CURSOR_FAR)
-            outcome = run_far(hub, session, cursor);
-        if (outcome == OUTCOME_DONE)
-            end(hub, session, cursor);
-        has_more |= outcome == OUTCOME_MORE;
-        if (outcome == OUTCOME_FULL) {
-            rotate(session, cursor);
-            wait_for_drain(hub, session);
-            hub->read_waiters += delivery_is_open(hub, session); /* memory was out: soon again */
-            break;
-        }
+    bool reads_first = session->cursors != NULL && session->cursors->state == CURSOR_FAR;
+    enum outcome far = reads_first ? run_far_cursors(hub, session) : OUTCOME_WAITS;
+    enum outcome near = far != OUTCOME_FULL ? run_near_cursors(hub, session) : OUTCOME_DONE;
+    if (near != OUTCOME_FULL && far != OUTCOME_FULL)
+        far = run_far_cursors(hub, session);
+    if (near == OUTCOME_FULL || far == OUTCOME_FULL) {
+        wait_for_drain(hub, session);
+        hub->read_waiters += delivery_is_open(hub, session); /* memory was out: soon again */
     }
-    return has_more;
+    return has_more || near == OUTCOME_MORE;
 }
 
 /* The cursor that waits for this read, or NULL when it went meanwhile. */
@@ -356,6 +407,8 @@ static void on_session_read(struct hub *hub, struct late_read *read)
     while (is_open && i < read->pull.count && replay(hub, session, cursor, read->pull.records[i]))
         i++;
     hub->counters.read_records += i;
+    if (i > 0)
+        cursor->publish_ms = read->pull.records[i - 1]->publish_ms;
     if (is_open && i == read->pull.count && read->pull.status == BROKER_OK) {
         if (read->pull.next > cursor->sequence)
             cursor->sequence = read->pull.next;

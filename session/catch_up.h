@@ -34,7 +34,10 @@ enum cursor_state { CURSOR_NEAR, CURSOR_FAR, CURSOR_READING, CURSOR_JOINED };
 struct cursor {
     struct cursor *next;
     uint64_t sequence; /* first one not delivered */
-    uint64_t position; /* NEAR: where to go on in the recent ring */
+    union {
+        uint64_t position;   /* NEAR: where to go on in the recent ring */
+        uint64_t publish_ms; /* FAR, READING: of the last record that a read brought; 0: none */
+    };
     struct late_read *read;
     uint32_t index; /* of this cursor, in its pool */
     uint16_t partition;

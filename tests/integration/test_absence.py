@@ -136,6 +136,25 @@ def publishing_goes_on_while_a_session_catches_up(gateway):
     assert numbers_of(got) == list(range(6000))
 
 
+@behaviour(settings=("broker.segment_bytes=1M", "broker.tail_bytes=1M", "broker.cache_bytes=8M"))
+def a_session_of_everything_reads_the_log_once(gateway):
+    # Its partitions share segments; apart from each other each would fetch every block by itself.
+    count, padding = 16000, 1000
+    topics = [f"{gateway.prefix}/{i}" for i in range(64)]
+    absent_session(gateway, "s", (f"{gateway.prefix}/+", 1))
+    publisher = gateway.client("p")
+    for begin in range(0, count, 200):
+        publisher.send(*[mqtt.publish(topics[n % 64], str(n).ljust(padding), 1, packet_id=n + 1)
+                         for n in range(begin, begin + 200)])
+        for _ in range(200):
+            publisher.expect(mqtt.PUBACK)
+    before = gateway.daemon.metric("penstock_file_bytes_read_total")
+    seen = numbers_of(gateway.client("s", clean=False).take_messages(count))
+    assert sorted(seen) == list(range(count))
+    read = gateway.daemon.metric("penstock_file_bytes_read_total") - before
+    assert count * padding // 2 < read < 3 * count * padding, read
+
+
 def lose_to_retention(gateway):
     """A session misses more than is kept. It gets the rest in order, and what is lost is told. Result: the numbers
     that it got, of how many, and the log's line."""
