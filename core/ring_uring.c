@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -481,6 +482,16 @@ static bool is_busy(const struct ring *ring)
     return false;
 }
 
+/* The kernel's thread that writes or syncs for this shard may have to run on this core. A shard
+ * that does not sleep lets it, once a turn: it would wait for the end of a slice else, some
+ * milliseconds (perf/wildcard). */
+static void yield_to_workers(struct ring *ring)
+{
+    if (ring->bank[0]->is_queued)
+        ring_bank_submit(ring, ring->bank[0]);
+    sched_yield();
+}
+
 int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events,
               uint32_t events_max)
 {
@@ -488,13 +499,16 @@ int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events
     grow_ahead(ring);
     for (uint32_t i = 1; i < ring->bank_count; i++)
         poll_bank_ring(ring, i);
-    if (!is_busy(ring)) {
+    bool has_slept = !is_busy(ring) && deadline_ns > ring_now_ns(ring);
+    if (has_slept) {
         int status = sleep_until(ring, deadline_ns);
         if (status < 0)
             return status;
         for (uint32_t i = 1; i < ring->bank_count; i++)
             poll_bank_ring(ring, i);
     }
+    if (!has_slept && ring->writes_begun != 0)
+        yield_to_workers(ring);
     poll_bank_ring(ring, 0);
     ring->is_woken = false;
     return (int)give_events(ring, events, events_max);

@@ -60,8 +60,11 @@ int ring_file_submit(struct ring *ring, struct ring_file_request *request)
     ring->files[index] = (struct ring_file_slot){.request = request};
     ring->file_count++;
     ring->files_begun++;
+    ring->writes_begun += request->kind != RING_FILE_READ;
     request->next = NULL;
     begin(ring, index);
+    if (request->kind == RING_FILE_WRITE_SYNCED) /* the disk works while the turn goes on */
+        ring_bank_submit(ring, main_ring(ring));
     return 0;
 }
 
@@ -112,6 +115,7 @@ static void finish(struct ring *ring, struct ring_file_slot *slot, int32_t resul
         ring->files_done_last->next = request;
     ring->files_done_last = request;
     ring->files_begun--;
+    ring->writes_begun -= request->kind != RING_FILE_READ;
 }
 
 void ring_files_on_answer(struct ring *ring, uint32_t index, int32_t result)

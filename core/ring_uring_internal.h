@@ -142,8 +142,9 @@ struct ring {
     uint32_t undecided;
     int64_t install_result; /* of RING_OP_INSTALL; INT64_MIN: not yet */
     struct ring_file_slot files[RING_FILES_MAX];
-    uint32_t file_count;  /* submitted and not taken */
-    uint32_t files_begun; /* of these, not done: in `files` */
+    uint32_t file_count;   /* submitted and not taken */
+    uint32_t files_begun;  /* of these, not done: in `files` */
+    uint32_t writes_begun; /* of files_begun: writes and syncs, which a worker thread makes */
     struct ring_file_request *files_done_first;
     struct ring_file_request *files_done_last; /* when there is a first */
     pid_t thread_id;                           /* that ring_start was called by */
