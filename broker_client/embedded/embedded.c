@@ -306,6 +306,8 @@ static void update_counters(struct embedded_handle *handle)
         update_shared_counters(handle);
 }
 
+enum { READ_STEPS_MAX = 256, READ_STEPS_BESIDE_BATCH_MAX = 24 }; /* of a turn */
+
 static void start(struct embedded_handle *handle)
 {
     handle->is_started = true;
@@ -325,6 +327,13 @@ static void take_clock(struct embedded_handle *handle, uint64_t now_ns, uint64_t
         start(handle);
 }
 
+/* A reader of the log makes turns long, and each message that is published now waits for some of
+ * them: for its batch to be written, and to be told that it is. */
+static uint32_t read_steps(const struct embedded_handle *handle)
+{
+    return journal_is_idle(handle->journal) ? READ_STEPS_MAX : READ_STEPS_BESIDE_BATCH_MAX;
+}
+
 static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
 {
     struct embedded_handle *handle = embedded_handle_of(broker);
@@ -333,12 +342,12 @@ static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
     handle->has_news = false;
     take_files(handle);
     journal_turn(handle->journal, now_ns);
-    turn.has_more = log_reader_turn(handle->reader, now_ns);
     embedded_reserve_turn(handle);
     finish_answered(handle);
     turn_partitions(handle, &turn);
-    turn.has_more |= journal_send(handle->journal, now_ns);
+    turn.has_more = journal_send(handle->journal, now_ns);
     run_requests(handle);
+    turn.has_more |= log_reader_turn(handle->reader, read_steps(handle), now_ns);
     turn.has_more |= embedded_keys_port_turn(handle->keys, wall_ms);
     turn.has_more |= embedded_retain(handle);
     update_counters(handle);

@@ -19,8 +19,7 @@
 #include "segment_read_internal.h"
 
 enum {
-    STEPS_PER_TURN = 512, /* of some 0.1 to 0.5 us */
-    STEPS_PER_SLICE = 64,
+    STEPS_PER_SLICE = 32,
     LOGGED_MAX = 32,       /* segments whose trouble was told, the latest ones */
     RECORD_BYTES_SHARE = 2 /* records larger than a block may take half of the cache's bytes more */
 };
@@ -326,7 +325,7 @@ static void tell_opened(struct log_reader *reader, int result_of_job)
     }
 }
 
-bool log_reader_turn(struct log_reader *reader, uint64_t now_ns)
+bool log_reader_turn(struct log_reader *reader, uint32_t steps_max, uint64_t now_ns)
 {
     if (segment_opener_take(&reader->opener)) {
         tell_opened(reader, 0);
@@ -334,7 +333,7 @@ bool log_reader_turn(struct log_reader *reader, uint64_t now_ns)
     }
     if (reader->paused_count > 0)
         wake_paused(reader, now_ns);
-    for (uint32_t steps = 0; reader->ready_first != NULL && steps < STEPS_PER_TURN;) {
+    for (uint32_t steps = 0; reader->ready_first != NULL && steps < steps_max;) {
         struct log_read *own = reader->ready_first;
         unstage(reader, own);
         steps += run(reader, own, now_ns);

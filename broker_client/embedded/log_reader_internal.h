@@ -80,8 +80,10 @@ void log_reader_forget(struct log_reader *reader, uint16_t partition, uint64_t b
 /* A completed file request of the shard's ring: true if it was this reader's. */
 bool log_reader_take(struct log_reader *reader, struct ring_file_request *request);
 
-/* Goes on with pulls, calls back. True: call again soon. */
-bool log_reader_turn(struct log_reader *reader, uint64_t now_ns);
+/* Goes on with pulls for so many steps, of some 0.1 to 0.5 us, and calls back. True: call again
+ * soon.
+ */
+bool log_reader_turn(struct log_reader *reader, uint32_t steps_max, uint64_t now_ns);
 uint64_t log_reader_deadline_ns(const struct log_reader *reader);
 /* No pull, and nothing of it in the ring. */
 bool log_reader_is_idle(const struct log_reader *reader);

@@ -43,8 +43,10 @@ static int hold(const struct segment_read_context *context, struct segment_read 
     read->block_count++;
     if (read->state == SEGMENT_READ_WALK) {
         uint64_t end = (read->index->data_end + BLOCK_BYTES - 1) / BLOCK_BYTES;
-        for (uint32_t ahead = 1; ahead <= read->ahead && block + ahead < end; ahead++) {
-            const struct block_place next = {read->segment, block + ahead, false};
+        end = ps_min_u64(end, (uint64_t)block + 1 + read->ahead);
+        for (read->ahead_next = ps_max_u32(read->ahead_next, block + 1); read->ahead_next < end;
+             read->ahead_next++) {
+            const struct block_place next = {read->segment, read->ahead_next, false};
             block_cache_fetch_ahead(context->cache, &next);
         }
     }
@@ -270,6 +272,7 @@ static int step_open(const struct segment_read_context *context, struct segment_
         return -EINPROGRESS;
     }
     read->is_walk = false;
+    read->ahead_next = 0;
     read->hint = 0;
     if (read->plan != NULL)
         read->state = SEGMENT_READ_DIRECTORY;

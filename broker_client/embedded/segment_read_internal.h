@@ -102,6 +102,7 @@ struct segment_read {
     uint32_t group_records;
     uint32_t walked;
     uint32_t ahead;       /* blocks to fetch ahead */
+    uint32_t ahead_next;  /* those of this segment below it were */
     uint64_t walk_offset; /* 0: not known */
     uint64_t group_offset;
     uint64_t walk_from; /* lowest sequence that can come */

@@ -509,7 +509,7 @@ void fixture_turn(struct fixture *fixture)
     while ((request = ring_file_take(fixture->ring)) != NULL)
         assert_true(log_reader_take(fixture->reader, request));
     fixture->now_ns = ring_now_ns(fixture->ring);
-    bool has_more = log_reader_turn(fixture->reader, fixture->now_ns);
+    bool has_more = log_reader_turn(fixture->reader, 512, fixture->now_ns);
     struct helper *helper = fixture->store.helper;
     if (helper != NULL) {
         has_more |= metrics_get(&helper_counters(helper)->waiting) > 0;

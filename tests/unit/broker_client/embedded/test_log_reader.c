@@ -330,7 +330,7 @@ static void a_full_ring_is_tried_again_soon(void **state)
     fill_ring(fixture, requests, bytes);
     pull_all(fixture, 0, 0);
     fixture_pull_start(fixture_pull_make(fixture, 1, 2));
-    log_reader_turn(fixture->reader, sim_world_now_ns(world));
+    log_reader_turn(fixture->reader, 512, sim_world_now_ns(world));
     assert_int_equal(log_reader_counters(fixture->reader)->blocks_fetched, 0);
     assert_true(log_reader_deadline_ns(fixture->reader) <= sim_world_now_ns(world) + 1000000);
     for (uint32_t taken = 0; taken < RING_FILES_MAX;) {
