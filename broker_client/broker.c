@@ -178,6 +178,11 @@ uint32_t broker_record_bytes_max(const struct broker *broker)
     return broker->record_bytes_max;
 }
 
+bool broker_may_take_back(const struct broker *broker)
+{
+    return broker->may_take_back;
+}
+
 bool broker_is_atomic(const struct broker *broker)
 {
     return broker->is_atomic;

@@ -131,6 +131,9 @@ uint16_t broker_partition_levels(const struct broker *broker);
 /* The largest sum of topic, fields and payload bytes that a record may have. */
 uint32_t broker_record_bytes_max(const struct broker *broker);
 bool broker_is_atomic(const struct broker *broker);
+/* Whether a loss of power may take back the last of the committed keys: what is committed is safe
+ * when something that was asked for after its answer is committed. */
+bool broker_may_take_back(const struct broker *broker);
 bool broker_is_healthy(const struct broker *broker);
 const struct broker_counters *broker_counters(const struct broker *broker);
 

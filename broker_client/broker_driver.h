@@ -44,6 +44,7 @@ struct broker {
     uint16_t partition_count;
     uint16_t partition_levels;
     bool is_atomic;
+    bool may_take_back;
     bool is_healthy;
 };
 

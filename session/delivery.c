@@ -16,6 +16,7 @@
 #include "session/hub.h"
 #include "session/progress.h"
 #include "session/session.h"
+#include "session/session_store.h"
 #include "session/window.h"
 
 enum {
@@ -94,7 +95,10 @@ bool delivery_write(struct hub *hub, struct session *session, struct record *rec
 bool delivery_send(struct hub *hub, struct session *session, struct record *record, uint8_t qos,
                    uint64_t due)
 {
-    struct window_entry *entry = window_take(hub->heap, &session->window, session->next_packet_id);
+    uint16_t *next_packet_id = qos == 2 && session->stored != NULL
+                                   ? &session->stored->next_packet_id
+                                   : &session->next_packet_id;
+    struct window_entry *entry = window_take(hub->heap, &session->window, next_packet_id);
     if (entry == NULL)
         return false;
     if (due != 0 &&

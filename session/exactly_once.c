@@ -13,7 +13,12 @@
 #include "session/session_store.h"
 #include "session/window.h"
 
-enum { HELD_MIN = 8, STEPS_SLACK = 64 };
+enum {
+    HELD_MIN = 8,
+    STEPS_SLACK = 64,
+    OLDEST = 1 << 30, /* age of what is to be released before all else */
+    UNKNOWN_MAX = 64  /* packet ids that one commit of the store may take with it */
+};
 
 struct held_step {
     struct record *record;
@@ -27,7 +32,8 @@ struct exactly_once {
     uint32_t capacity;
     uint32_t count;
     uint32_t writing;
-    uint32_t next_wanting; /* session index + 1 */
+    uint16_t writing_packet_id; /* the write's next one */
+    uint32_t next_wanting;      /* session index + 1 */
     uint32_t previous_wanting;
     bool is_wanting; /* in the hub's list */
 };
@@ -179,6 +185,52 @@ static void finish(struct hub *hub, struct session *session, uint32_t count, boo
     memmove(state->steps, state->steps + count, state->count * sizeof(struct held_step));
 }
 
+/* An own record with this next packet id is committed. Whether more ids are new in it than a
+ * session releases that has lost it. */
+static bool is_far(const struct hub *hub, const struct session *session, uint16_t next_packet_id)
+{
+    struct stored_session *stored = session->stored;
+    uint16_t distance = (uint16_t)(next_packet_id - stored->kept_packet_id);
+    stored->kept_packet_id = next_packet_id;
+    return distance > UNKNOWN_MAX && broker_may_take_back(hub->broker);
+}
+
+bool exactly_once_note_stored(struct hub *hub, struct session *session)
+{
+    return session->stored == NULL || !is_far(hub, session, session->stored->next_packet_id);
+}
+
+/* Whether its client may be in an exchange at QoS 2. */
+static bool has_qos_2(const struct session *session)
+{
+    const struct subscription *subscription = session->subscriptions;
+    while (subscription != NULL && subscription->qos != 2)
+        subscription = subscription->next_of_session;
+    return subscription != NULL;
+}
+
+bool exactly_once_release_unknown(struct hub *hub, struct session *session)
+{
+    struct stored_session *stored = session->stored;
+    if (!broker_may_take_back(hub->broker) || !has_qos_2(session))
+        return true;
+    for (uint32_t i = 0; i < UNKNOWN_MAX; i++) {
+        uint16_t packet_id = stored->next_packet_id++;
+        if (packet_id == 0 || window_find(session->window, packet_id) != NULL)
+            continue;
+        struct window_entry *entry = window_put(hub->heap, &session->window, packet_id);
+        if (entry == NULL)
+            return false;
+        entry->qos = 2;
+        entry->state = WINDOW_RELEASED;
+        entry->sequence = UINT64_MAX;
+        entry->order = 0 - OLDEST + i;
+        hub->counters.in_flight++;
+        hub->counters.loaded++;
+    }
+    return true;
+}
+
 static void on_written(struct hub *hub, struct session *session, void *context, bool is_stored)
 {
     (void)context;
@@ -186,6 +238,11 @@ static void on_written(struct hub *hub, struct session *session, void *context, 
     if (state == NULL || state->writing == 0)
         return; /* its connection ended meanwhile */
     uint32_t count = state->writing;
+    if (is_stored && is_far(hub, session, state->writing_packet_id)) {
+        state->writing = 0; /* the next write makes this one last */
+        want_write(hub, session);
+        return;
+    }
     if (!is_stored) {
         state->writing = 0;
         if (session->connection != NULL)
@@ -212,6 +269,7 @@ void exactly_once_step(struct hub *hub)
         if (state->count == 0)
             continue;
         state->writing = state->count;
+        state->writing_packet_id = session->stored->next_packet_id;
         session_store_write_own(hub, session, on_written);
     }
 }

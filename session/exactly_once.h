@@ -6,8 +6,9 @@
  *   outgoing: PUBLISH waits for (packet id, sequence), PUBREL for "received"
  *   incoming: PUBREC waits for "open" once the log has the message, PUBCOMP for "released"
  *
- * So neither side of an exchange can be further than what a crash leaves. Sessions that are not
- * durable take every step at once.
+ * So neither side of an exchange can be further than what a crash leaves; where a loss of power may
+ * take the last commit back, not further than what the session sets right when it is resumed.
+ * Sessions that are not durable take every step at once.
  *
  * Owner and thread: the session's hub.
  */
@@ -38,6 +39,15 @@ void exactly_once_take(struct hub *hub, struct session *session, enum exactly_on
 
 /* The step of the turn: asks for the writes that are wanted. */
 void exactly_once_step(struct hub *hub);
+
+/* A connect has written all that a session has. False: it is to be written once more before its
+ * client may know of it, for a session that has lost this write would not release all new ids. */
+bool exactly_once_note_stored(struct hub *hub, struct session *session);
+
+/* A session came out of the store whose gateway died. Where what that wrote last may be gone its
+ * client may know packet ids from there: they are to be released before anything else. False:
+ * memory is out. */
+bool exactly_once_release_unknown(struct hub *hub, struct session *session);
 
 /* The connection is gone: what is held will not be sent; answers to publishes are due. */
 void exactly_once_detach(struct hub *hub, struct session *session);

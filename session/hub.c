@@ -376,7 +376,6 @@ static void on_acknowledged(struct hub *hub, struct session *session, enum mqtt_
     hub->counters.finished++;
     hub->counters.in_flight--;
     if (session->window->count == 0 && session->cursors == NULL) {
-        session->next_packet_id = session->window->next_packet_id;
         heap_free(hub->heap, session->window);
         session->window = NULL;
     }

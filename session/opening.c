@@ -236,6 +236,8 @@ static void on_written(struct hub *hub, struct session *session, void *context, 
         refuse_opening(hub, session, MQTT_CONNACK_UNAVAILABLE);
     else if (opening->will != NULL && !opening->will->is_stored)
         store(hub, session); /* a later CONNECT took the place of the one that asked */
+    else if (!opening->is_clean && !exactly_once_note_stored(hub, session))
+        store(hub, session); /* what the client may know of goes before the last commit */
     else
         complete(hub, session);
 }

@@ -77,7 +77,7 @@ struct session {
     uint32_t next_noted;
     uint32_t previous_noted;
     uint16_t client_id_bytes;
-    uint16_t next_packet_id; /* where the window goes on that is made next */
+    uint16_t next_packet_id; /* of the next delivery; of durable sessions, at QoS 1 */
     uint8_t job_qos;         /* what that fan-out grants, or DELIVERY_DONE */
     uint8_t state;           /* enum session_state */
     uint16_t flags;

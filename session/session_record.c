@@ -98,11 +98,6 @@ static void encode_unfinished(const struct session *session, struct wire_writer 
     inbound_iterate(session, encode_inbound, writer);
 }
 
-static uint16_t next_packet_id(const struct session *session)
-{
-    return session->window == NULL ? session->next_packet_id : session->window->next_packet_id;
-}
-
 void session_record_own_encode(const struct hub *hub, const struct session *session, void *out,
                                size_t bytes)
 {
@@ -119,7 +114,7 @@ void session_record_own_encode(const struct hub *hub, const struct session *sess
     wire_write_u8(&writer, stored->line_shard);
     wire_write_u64(&writer, stored->line_number);
     wire_write_u16(&writer, stored->block_count);
-    wire_write_u16(&writer, next_packet_id(session));
+    wire_write_u16(&writer, session->stored->next_packet_id);
     wire_write_u16(&writer, hub->partition_count);
     for (uint32_t p = 0; p < hub->partition_count; p++)
         wire_write_u64(&writer, catch_up_position(hub, session, (uint16_t)p));
@@ -199,8 +194,6 @@ static int decode_unfinished(struct hub *hub, struct session *session, struct wi
     int status = decode_in_flight(hub, session, reader);
     if (status == 0)
         status = decode_inbound(hub, session, reader);
-    if (session->window != NULL)
-        session->window->next_packet_id = session->next_packet_id;
     bool is_whole = reader->fault == WIRE_FAULT_NONE && wire_reader_left(reader) == 0;
     return status == 0 && !is_whole ? -EBADMSG : status;
 }
@@ -225,7 +218,8 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
     stored->line_shard = wire_read_u8(&reader);
     stored->line_number = wire_read_u64(&reader);
     stored->block_count = wire_read_u16(&reader);
-    session->next_packet_id = wire_read_u16(&reader);
+    stored->next_packet_id = wire_read_u16(&reader);
+    stored->kept_packet_id = stored->next_packet_id;
     if (wire_read_u16(&reader) != hub->partition_count || reader.fault != WIRE_FAULT_NONE)
         return -EBADMSG;
     int status = 0;
@@ -261,7 +255,7 @@ void session_record_progress_encode(const struct hub *hub, const struct session 
     wire_write_u64(&writer, session->stored->number.high);
     wire_write_u64(&writer, session->stored->number.low);
     wire_write_u64(&writer, session->generation);
-    wire_write_u16(&writer, next_packet_id(session));
+    wire_write_u16(&writer, session->stored->next_packet_id);
     wire_write_u16(&writer, position_count(hub, session));
     for (uint32_t p = 0; p < hub->partition_count; p++) {
         uint64_t position = catch_up_position(hub, session, (uint16_t)p);
@@ -299,7 +293,8 @@ int session_record_progress_decode(struct hub *hub, struct session *session, con
     wire_reader_init(&reader, bytes, count);
     wire_read_bytes(&reader, 16);
     session->generation = wire_read_u64(&reader);
-    session->next_packet_id = wire_read_u16(&reader);
+    session->stored->next_packet_id = wire_read_u16(&reader);
+    session->stored->kept_packet_id = session->stored->next_packet_id;
     uint16_t positions = wire_read_u16(&reader);
     for (uint32_t i = 0; i < positions; i++) {
         uint16_t partition = wire_read_u16(&reader);

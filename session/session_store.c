@@ -7,12 +7,16 @@
 #include "core/base.h"
 #include "core/heap.h"
 #include "core/wire.h"
+#include "session/exactly_once.h"
 #include "session/hub.h"
 #include "session/progress.h"
 #include "session/session.h"
 #include "session/session_record.h"
 
-enum { KEY_BYTES_MAX = BROKER_KEY_BYTES_MAX };
+enum {
+    KEY_BYTES_MAX = BROKER_KEY_BYTES_MAX,
+    FIRST_PACKET_ID = 32768 /* at QoS 2; that of QoS 1 is far from it */
+};
 
 enum operation_kind { OPERATION_COMMIT, OPERATION_GET, OPERATION_LIST };
 
@@ -236,6 +240,8 @@ bool session_store_create(struct hub *hub, struct session *session)
     if (session->stored == NULL)
         return false;
     session->stored->number = (struct record_id){hub_random(hub), hub_random(hub)};
+    session->stored->next_packet_id = FIRST_PACKET_ID;
+    session->stored->kept_packet_id = FIRST_PACKET_ID;
     return true;
 }
 
@@ -525,7 +531,8 @@ static void on_listed(struct broker_list *list)
         return;
     }
     if (list->is_last || list->count == 0) {
-        found(operation, SESSION_STORE_LOADED);
+        bool is_good = !session->stored->was_attached || exactly_once_release_unknown(hub, session);
+        found(operation, is_good ? SESSION_STORE_LOADED : SESSION_STORE_FAILED);
         return;
     }
     const struct broker_bytes *last = &list->entries[list->count - 1].key;

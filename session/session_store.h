@@ -41,9 +41,11 @@ struct stored_session {
     uint64_t line_run;    /* the checkpoint line that tells of it while it is attached, */
     uint64_t line_number; /* from this snapshot on */
     uint8_t line_shard;
-    bool was_attached; /* as loaded: its gateway ended without saving it */
-    bool is_attached;  /* its record names this run's line */
-    bool is_written;   /* its own record is in the store, or on its way there */
+    uint16_t next_packet_id; /* of the next delivery at QoS 2 */
+    uint16_t kept_packet_id; /* the same in the last own record that is committed */
+    bool was_attached;       /* as loaded: its gateway ended without saving it */
+    bool is_attached;        /* its record names this run's line */
+    bool is_written;         /* its own record is in the store, or on its way there */
     struct stored_block *blocks;
     uint32_t block_capacity;
     uint16_t block_count; /* blocks that may exist */

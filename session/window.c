@@ -31,7 +31,6 @@ static bool grow(struct heap *heap, struct window **window)
         return false;
     grown->count = old->count;
     grown->next_order = old->next_order;
-    grown->next_packet_id = old->next_packet_id;
     for (uint32_t i = 0; i < old->capacity; i++) {
         if (old->entries[i].state != WINDOW_FREE)
             *place_of(grown, old->entries[i].packet_id) = old->entries[i];
@@ -42,14 +41,12 @@ static bool grow(struct heap *heap, struct window **window)
 }
 
 /* Makes the window, or room in it. */
-static bool make_room(struct heap *heap, struct window **window, uint16_t next_packet_id)
+static bool make_room(struct heap *heap, struct window **window)
 {
-    if (*window == NULL) {
+    if (*window == NULL)
         *window = make(heap, WINDOW_CAPACITY_MIN);
-        if (*window == NULL)
-            return false;
-        (*window)->next_packet_id = next_packet_id;
-    }
+    if (*window == NULL)
+        return false;
     ps_assert((*window)->count < WINDOW_CAPACITY_MAX - 1);
     return (*window)->count < (*window)->capacity || grow(heap, window);
 }
@@ -66,13 +63,14 @@ static struct window_entry *occupy(struct window *window, struct window_entry *e
     return entry;
 }
 
-struct window_entry *window_take(struct heap *heap, struct window **window, uint16_t next_packet_id)
+struct window_entry *window_take(struct heap *heap, struct window **window,
+                                 uint16_t *next_packet_id)
 {
-    if (!make_room(heap, window, next_packet_id))
+    if (!make_room(heap, window))
         return NULL;
     struct window *at = *window;
     for (;;) {
-        uint16_t packet_id = at->next_packet_id++;
+        uint16_t packet_id = (*next_packet_id)++;
         if (packet_id == 0) /* [MQTT-2.3.1-1] */
             continue;
         struct window_entry *entry = place_of(at, packet_id);
@@ -83,7 +81,7 @@ struct window_entry *window_take(struct heap *heap, struct window **window, uint
 
 struct window_entry *window_put(struct heap *heap, struct window **window, uint16_t packet_id)
 {
-    if (!make_room(heap, window, (uint16_t)(packet_id + 1)))
+    if (!make_room(heap, window))
         return NULL;
     while (place_of(*window, packet_id)->state != WINDOW_FREE) {
         ps_assert(place_of(*window, packet_id)->packet_id != packet_id);

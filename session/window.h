@@ -4,8 +4,8 @@
  * retained value is named by its topic too, since the store may have it when the log has not.
  *
  * Entries stand in an array whose size is a power of two, at packet id modulo size; packet ids are
- * handed out round-robin, past those whose place is taken. The array grows with use up to the
- * session's window and goes when nothing is in flight.
+ * handed out round-robin by counters of the session, past those whose place is taken. The array
+ * grows with use up to the session's window and goes when nothing is in flight.
  *
  * Owner and thread: the session.
  */
@@ -44,15 +44,15 @@ struct window {
     uint32_t capacity;
     uint32_t count;
     uint32_t next_order;
-    uint16_t next_packet_id;
     struct window_entry entries[];
 };
 
 /* An entry with a packet id of its own, state PUBLISHED; NULL: memory is out. *window may be NULL
  * before and moves when it grows. The caller has checked the count against the session's window.
- * `next_packet_id` is where a window that is made new begins. */
+ * The packet id is *next_packet_id or the next after it that is free; the counter goes on behind
+ * it. */
 struct window_entry *window_take(struct heap *heap, struct window **window,
-                                 uint16_t next_packet_id);
+                                 uint16_t *next_packet_id);
 
 /* The same with a given packet id, which is free: for a stored session. */
 struct window_entry *window_put(struct heap *heap, struct window **window, uint16_t packet_id);

@@ -474,6 +474,8 @@ int embedded_broker_create(struct embedded_store *store, const struct broker_opt
                                      .partition_count = config->partition_count,
                                      .partition_levels = config->partition_levels,
                                      .is_atomic = true,
+                                     .may_take_back = store->log.recovery.was_unsynced ||
+                                                      config->commit != EMBEDDED_COMMIT_SYNCED,
                                      .is_healthy = true};
     handle->store = store;
     handle->tail_bytes_max = config->tail_bytes / config->shard_count;

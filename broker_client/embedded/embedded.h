@@ -65,6 +65,7 @@ struct embedded_recovery {
     uint64_t torn_bytes;     /* cut behind the last whole batch of a segment */
     uint64_t repaired_bytes; /* cut by is_repair */
     bool was_clean;          /* the run before ended in order */
+    bool was_unsynced;       /* its commits were not synced */
 };
 
 enum { EMBEDDED_ERROR_BYTES = 512 };

@@ -489,6 +489,7 @@ int log_recover(struct log_store *store, char *error)
         recovery.partitions[index].limit = UINT64_MAX;
     int result = recover(&recovery);
     store->recovery.was_clean = store->numbers->is_clean;
+    store->recovery.was_unsynced = store->numbers->commit != EMBEDDED_COMMIT_SYNCED;
     /* What did not come into the list is still ours. */
     for (uint32_t at = 0; at < recovery.segment_count && result < 0; at++) {
         struct log_segment *segment = recovery.segments[at].segment;

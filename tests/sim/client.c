@@ -295,11 +295,11 @@ void client_on_stop(struct client *client)
 
 void client_on_crash(struct client *client, bool is_lossy)
 {
-    /* The store may have lost what it learned last of the session. */
+    /* The store may have lost what it learned last of the session. The client has what it had: ids
+     * of QoS 2 that the gateway has forgotten must be released before they are used again. */
     if (is_lossy) {
         client->must_be_clean |= client->stored == STORED_NONE && !client->is_anonymous;
         client->stored = STORED_UNKNOWN;
-        client_forget_deliveries(client, false);
     }
     client_on_stop(client);
 }

@@ -57,6 +57,7 @@ struct client_delivery {
     uint16_t packet_id;
     uint8_t qos;
     bool is_acknowledged; /* QoS 2: PUBREC went out */
+    bool is_forgotten;    /* QoS 2: released by a gateway that may have lost it to a crash */
 };
 
 struct client_ack {

@@ -45,6 +45,10 @@ static const struct known_seed known_durable_seeds[] = {
     {130, "a tail that one segment fills goes on when that is left"},
     {149, "the same with three shards"},
     {162, "batches that a failed sync moved to the next segment are several in mode written"},
+    {13459749, "packet ids at QoS 2 that a loss of power took from the store are released first"},
+    {1560, "the same in mode written, with a wide window"},
+    {32818200, "the same with a message that was on its way when the power went"},
+    {500063, "what is released so goes before what is sent again, and beside the window"},
     {13459688, "a will comes although its client sent DISCONNECT to a gateway that had just died"},
 };
 
