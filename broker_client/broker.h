@@ -41,10 +41,11 @@ struct broker_counters {
     uint64_t key_count;         /* now */
     uint64_t key_bytes;         /* now */
     uint64_t kind_count; /* now; keys that begin with the byte that the driver was told to count */
-    uint64_t kind_expired; /* of these, removed at the end of their time to live */
-    uint64_t queue_full;   /* -EAGAIN answers */
-    uint64_t full_commits; /* BROKER_FULL answers */
-    uint64_t early_ids;    /* deduplication ids forgotten before their time, by number */
+    uint64_t kind_expired;  /* of these, removed at the end of their time to live */
+    uint64_t queue_full;    /* -EAGAIN answers */
+    uint64_t full_commits;  /* BROKER_FULL answers */
+    uint64_t refused_reads; /* gets and lists answered with BROKER_REFUSED */
+    uint64_t early_ids;     /* deduplication ids forgotten before their time, by number */
 
     /* Of a driver that keeps its log on a disk. */
     uint64_t batches;         /* written */

@@ -23,7 +23,7 @@ enum {
 enum broker_status {
     BROKER_OK,
     BROKER_DUPLICATE, /* append: already there; the sequence is the first one's */
-    BROKER_REFUSED,   /* not stored, and repeating is useless: too large, fenced */
+    BROKER_REFUSED,   /* nothing is done, and repeating is useless: too large, fenced */
     BROKER_UNKNOWN,   /* may or may not be stored: repeat with the same deduplication id */
     BROKER_CONFLICT, /* commit: an expected revision or the guard did not hold; nothing is stored */
     BROKER_NOT_FOUND, /* get: no such key */
@@ -102,7 +102,9 @@ struct broker_tail {
 };
 
 struct broker_value {
-    enum broker_status status; /* OK or NOT_FOUND */
+    /* OK, NOT_FOUND, or REFUSED: it is there, but with the values before it larger than the driver
+     * has memory for; ask for it alone. */
+    enum broker_status status;
     uint64_t revision;         /* 0: there is no such key */
     struct broker_bytes value; /* borrowed */
 };
@@ -158,8 +160,8 @@ struct broker_list {
     uint32_t bytes_max;   /* of keys and values; at least one entry is given */
     uint16_t entries_max; /* 1 to BROKER_LIST_MAX */
     uint16_t count;
-    bool is_last; /* there is nothing after these */
-    enum broker_status status;
+    bool is_last;              /* there is nothing after these */
+    enum broker_status status; /* REFUSED: the first is larger than the driver has memory for */
     struct broker_entry entries[BROKER_LIST_MAX]; /* borrowed */
 };
 

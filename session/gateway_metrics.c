@@ -209,6 +209,8 @@ static const struct metric table[] = {
             broker.queue_full),
     COUNTER("penstock_broker_full_commits_total", "commits that the store had no room for", NULL,
             broker.full_commits),
+    COUNTER("penstock_broker_refused_reads_total", "reads of keys too large for an answer", NULL,
+            broker.refused_reads),
     COUNTER("penstock_log_batches_total", "batches written to the log", NULL, broker.batches),
     COUNTER("penstock_log_batch_bytes_total", "bytes of these batches", NULL, broker.batch_bytes),
     COUNTER("penstock_log_sync_ns_total", "time from a batch's submission to its being stored",

@@ -290,6 +290,7 @@ static void update_counters(struct embedded_handle *handle)
     counters->log_bytes = handle->log_bytes;
     counters->log_records = handle->log_records;
     counters->full_commits = embedded_keys_port_full_commits(handle->keys);
+    counters->refused_reads = embedded_keys_port_refused_reads(handle->keys);
     counters->batches = journal->batches;
     counters->batch_bytes = journal->bytes;
     counters->sync_ns = journal->sync_ns;

@@ -140,6 +140,8 @@ static void move_bytes(struct broker_bytes *bytes, unsigned char **at)
     *at += bytes->count;
 }
 
+/* An answer that no memory will ever be found for would stop everything behind it: what is larger
+ * than answer_bytes_max is refused. */
 static int run_get(struct embedded_keys *keys, struct embedded_task *task)
 {
     struct broker_get *get = ps_container_of(task->request, struct broker_get, request);
@@ -155,7 +157,10 @@ static int run_get(struct embedded_keys *keys, struct embedded_task *task)
             continue;
         get->values[index] = (struct broker_value){
             .status = BROKER_OK, .revision = record.revision, .value = record.value};
-        bytes += record.value.count;
+        if (bytes + record.value.count > keys->options.answer_bytes_max)
+            get->values[index] =
+                (struct broker_value){.status = BROKER_REFUSED, .revision = record.revision};
+        bytes += get->values[index].value.count;
     }
     if (!make_answer(keys, task, bytes))
         return -EAGAIN;
@@ -187,6 +192,7 @@ static int collect_list(struct embedded_keys *keys, const struct embedded_task *
                         struct broker_list *list, struct broker_bytes *out_at, uint64_t *out_bytes)
 {
     struct key_file_entry entry;
+    uint64_t bytes_max = ps_min_u64(list->bytes_max, keys->options.answer_bytes_max);
     uint64_t bytes = 0;
     int status = seek_list(keys, task, list, &entry);
     for (uint32_t looks = 0; status == 0 && broker_has_prefix(entry.key, list->prefix);
@@ -196,8 +202,13 @@ static int collect_list(struct embedded_keys *keys, const struct embedded_task *
             return -EBADMSG;
         bool is_expired = embedded_record_is_expired(&record, keys->batch.wall_ms);
         uint64_t more = (uint64_t)entry.key.count + record.value.count;
-        if (!is_expired && (list->count == list->entries_max ||
-                            (list->count > 0 && bytes + more > list->bytes_max))) {
+        if (!is_expired && list->count == 0 && more > keys->options.answer_bytes_max) {
+            list->status = BROKER_REFUSED;
+            list->is_last = false;
+            break;
+        }
+        if (!is_expired &&
+            (list->count == list->entries_max || (list->count > 0 && bytes + more > bytes_max))) {
             list->is_last = false;
             break;
         }

@@ -29,7 +29,8 @@ enum {
     MAP_GRAIN_BYTES = 65536, /* of pages of any size */
     REQUESTS_MAX_DEFAULT = 1024,
     DELETED_ENTRIES_MAX_DEFAULT = 16384,
-    WATCHES_MAX_DEFAULT = 16
+    WATCHES_MAX_DEFAULT = 16,
+    ANSWER_BUDGET_SHARE = 4
 };
 
 #define MAP_BYTES_DEFAULT (UINT64_C(16) << 30)
@@ -46,6 +47,10 @@ static bool complete_options(struct embedded_keys_options *options)
     options->map_bytes = broker_default(options->map_bytes, MAP_BYTES_DEFAULT);
     options->map_bytes -= options->map_bytes % MAP_GRAIN_BYTES;
     options->key_bytes_max = broker_default(options->key_bytes_max, room_of(options->map_bytes));
+    const int64_t budget_bytes = options->heap->budget->bytes_max;
+    options->answer_bytes_max = broker_default(
+        options->answer_bytes_max,
+        budget_bytes > 0 ? (uint64_t)budget_bytes / ANSWER_BUDGET_SHARE : UINT64_MAX);
     options->requests_max = (uint32_t)broker_default(options->requests_max, REQUESTS_MAX_DEFAULT);
     options->deleted_entries_max =
         (uint32_t)broker_default(options->deleted_entries_max, DELETED_ENTRIES_MAX_DEFAULT);

@@ -42,6 +42,8 @@ struct embedded_keys_options {
     uint64_t map_bytes;           /* of address space, at least 1 MiB; 16 GiB */
     uint64_t key_bytes_max;       /* keys, values and 64 bytes each; 7/8 of map_bytes, to which
                                      the pages of the file are limited in any case */
+    uint64_t answer_bytes_max;    /* of one answer, beyond which it is refused; a quarter of the
+                                     heap's budget */
     uint32_t requests_max;        /* taken per port, watches apart; 1,024 */
     uint32_t deleted_entries_max; /* deletions kept for watches; 16,384 */
     uint16_t watches_max;         /* per port; 16 */
@@ -106,7 +108,8 @@ bool embedded_keys_port_is_healthy(const struct embedded_keys_port *port);
 /* Every request is answered; watches go on. */
 bool embedded_keys_port_is_idle(const struct embedded_keys_port *port);
 
-/* BROKER_FULL answers. */
+/* BROKER_FULL answers; gets and lists that were answered with BROKER_REFUSED. */
 uint64_t embedded_keys_port_full_commits(const struct embedded_keys_port *port);
+uint64_t embedded_keys_port_refused_reads(const struct embedded_keys_port *port);
 
 #endif

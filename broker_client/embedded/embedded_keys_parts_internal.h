@@ -49,7 +49,7 @@ struct embedded_tasks {
 struct embedded_keys_port {
     struct embedded_keys *keys;
     struct embedded_keys_port_options options;
-    struct embedded_task *tasks; /* shard: requests_max of them, and down to `full_commits` */
+    struct embedded_task *tasks; /* shard: requests_max of them, and down to `is_healthy` */
     struct embedded_tasks free;
     struct embedded_tasks fresh; /* submitted since the last turn */
     struct embedded_tasks done;  /* to be called back */
@@ -58,6 +58,7 @@ struct embedded_keys_port {
     uint32_t watch_count;
     uint64_t freed_bytes; /* of answers, not yet taken off answered_bytes */
     uint64_t full_commits;
+    uint64_t refused_reads;
     bool is_healthy;                 /* as was told */
     bool is_kicking;                 /* the helper has something to do for this port */
     bool has_backlog;                /* watches have to be looked at in the next turn */

@@ -229,6 +229,23 @@ void embedded_keys_port_cancel(struct embedded_keys_port *port, struct broker_re
     embedded_tasks_push(&port->done, task);
 }
 
+static void count_answer(struct embedded_keys_port *port, struct broker_request *request)
+{
+    bool is_refused = false;
+    if (request->kind == BROKER_REQUEST_COMMIT) {
+        port->full_commits +=
+            ps_container_of(request, struct broker_commit, request)->status == BROKER_FULL;
+    } else if (request->kind == BROKER_REQUEST_LIST) {
+        is_refused =
+            ps_container_of(request, struct broker_list, request)->status == BROKER_REFUSED;
+    } else if (request->kind == BROKER_REQUEST_GET) {
+        const struct broker_get *get = ps_container_of(request, struct broker_get, request);
+        for (uint32_t index = 0; index < get->count; index++)
+            is_refused |= get->values[index].status == BROKER_REFUSED;
+    }
+    port->refused_reads += is_refused;
+}
+
 /* Calls back what is answered. What callbacks add waits for the next turn. */
 static void finish_answers(struct embedded_keys_port *port)
 {
@@ -241,9 +258,7 @@ static void finish_answers(struct embedded_keys_port *port)
         port->freed_bytes += task->answer_bytes;
         *task = (struct embedded_task){.port = port};
         embedded_tasks_push(&port->free, task);
-        port->full_commits +=
-            request->kind == BROKER_REQUEST_COMMIT &&
-            ps_container_of(request, struct broker_commit, request)->status == BROKER_FULL;
+        count_answer(port, request);
         broker_request_finish(request);
         heap_free(port->options.heap, answer);
     }
@@ -366,4 +381,9 @@ bool embedded_keys_port_is_idle(const struct embedded_keys_port *port)
 uint64_t embedded_keys_port_full_commits(const struct embedded_keys_port *port)
 {
     return port->full_commits;
+}
+
+uint64_t embedded_keys_port_refused_reads(const struct embedded_keys_port *port)
+{
+    return port->refused_reads;
 }

@@ -426,6 +426,48 @@ static void answers_that_nobody_takes_are_bounded(void **state)
         assert_int_equal(gets[index].number, index + 1);
 }
 
+static void on_some(struct broker_get *get)
+{
+    struct asked_get *asked = ps_container_of(get, struct asked_get, get);
+    asked->number = ++asked->owner->answers;
+    asked->status = get->values[0].status;
+}
+
+/* An answer that memory will never be there for would keep everything behind it waiting. */
+static void an_answer_that_never_fits_is_refused(void **state)
+{
+    struct keys *keys = *state;
+    char *value = malloc(LARGE_BYTES);
+    memset(value, 'v', LARGE_BYTES);
+    keys_put_as(keys, "l/1", (struct broker_bytes){value, LARGE_BYTES}, BROKER_OK);
+    keys_put_as(keys, "l/2", (struct broker_bytes){value, LARGE_BYTES}, BROKER_OK);
+    uint64_t revision = keys_put(keys, "small", "one");
+    free(value);
+    keys_close(keys);
+    keys->budget.bytes_max = LARGE_BYTES; /* lower than it was when they were written */
+    keys_open(keys);
+    struct asked_get get;
+    struct asked_get other;
+    struct asked_list list;
+    keys_submit_get(keys, 0, &get, "l/1");
+    get.get.on_done = on_some;
+    get.get.keys[1] = keys_bytes("small");
+    get.get.count = 2;
+    keys_submit_list(keys, 0, &list, "l/");
+    keys_submit_get(keys, 1, &other, "small");
+    keys_settle(keys);
+    assert_true(get.number > 0 && list.number > 0 && other.number > 0);
+    assert_int_equal(get.get.values[0].status, BROKER_REFUSED);
+    assert_int_equal(get.get.values[0].value.count, 0);
+    assert_int_equal(get.get.values[1].status, BROKER_OK);
+    assert_int_equal(get.get.values[1].revision, revision);
+    assert_int_equal(list.list.status, BROKER_REFUSED);
+    assert_int_equal(list.list.count, 0);
+    assert_int_equal(other.status, BROKER_OK);
+    assert_int_equal(embedded_keys_port_refused_reads(keys->ports[0]), 2);
+    assert_int_equal(embedded_keys_port_refused_reads(keys->ports[1]), 0);
+}
+
 /* A model of the store. */
 enum { MODEL_KEYS = 60, MODEL_STEPS = 1500, MODEL_WRITES = 4 };
 
@@ -581,6 +623,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_file_at_its_limit_takes_what_needs_no_room),
     cmocka_unit_test(batches_that_find_no_room_half_way_are_carried_out_in_parts),
     cmocka_unit_test(answers_that_nobody_takes_are_bounded),
+    cmocka_unit_test(an_answer_that_never_fits_is_refused),
     cmocka_unit_test(the_store_agrees_with_a_model),
     {0},
 };
