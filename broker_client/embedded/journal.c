@@ -316,7 +316,10 @@ static void note_sent(struct journal *journal)
 {
     struct journal_batch *batch = journal->gathering;
     struct journal_writer *writer = batch->writer;
-    journal->counters.segments += writer->batches == 0;
+    if (writer->batches == 0) {
+        writer->begun_ns = journal->now_ns;
+        journal->counters.segments++;
+    }
     writer->batches++;
     writer->end += batch->bytes;
     writer->added = batch->first + batch->records;

@@ -15,8 +15,9 @@
  * In the last two the journal keeps its reference until the fdatasync, to be able to write again.
  *
  * It knows no partition's log: who appends is told when records are committed. A segment is left
- * when the next batch does not fit, or when the owner asks (journal_close_segment); the helper
- * thread then indexes it.
+ * when the next batch does not fit, when the owner asks (journal_close_segment), or when messages
+ * go by age and it was begun an eighth of that ago (at least a minute, or the age): else what is in
+ * the open segment of a slow shard would stay for ever. The helper thread then indexes it.
  *
  * Owner and thread: the handle's shard.
  */

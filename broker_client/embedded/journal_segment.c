@@ -14,6 +14,8 @@
 #include "core/ring.h"
 #include "journal_state_internal.h"
 
+enum { OPEN_AGE_SHARE = 8, OPEN_MIN_MS = 60000 };
+
 static void run_prepare(void *context)
 {
     struct journal_job *job = context;
@@ -214,10 +216,21 @@ static void begin_index(struct journal *journal)
     submit(journal, job);
 }
 
+/* When the current segment has been written to for long enough; UINT64_MAX: it goes on. */
+static uint64_t aged_ns(const struct journal *journal)
+{
+    const struct journal_writer *writer = journal->current;
+    if (journal->open_max_ns == UINT64_MAX || writer->segment == NULL || writer->batches == 0 ||
+        writer->is_closing)
+        return UINT64_MAX;
+    return writer->begun_ns + journal->open_max_ns;
+}
+
 void journal_segment_turn(struct journal *journal)
 {
     take_jobs(journal);
     struct journal_writer *writer = journal->current;
+    writer->is_closing |= aged_ns(journal) <= journal->now_ns;
     bool is_gathering = journal->gathering->records > 0 && journal->gathering->writer == writer;
     if (writer->segment != NULL && writer->is_closing && !is_gathering)
         leave(journal);
@@ -235,11 +248,21 @@ uint64_t journal_segment_deadline_ns(const struct journal *journal)
         deadline_ns = journal->prepare.pause.until_ns;
     if (journal->retired_count > 0 && !journal->index.is_out)
         deadline_ns = ps_min_u64(deadline_ns, journal->index.pause.until_ns);
-    return deadline_ns;
+    return ps_min_u64(deadline_ns, aged_ns(journal));
+}
+
+/* How long a segment stays open when messages go by age. */
+static uint64_t open_max_ns(uint64_t age_ms)
+{
+    if (age_ms == 0)
+        return UINT64_MAX;
+    uint64_t ms = ps_max_u64(age_ms / OPEN_AGE_SHARE, ps_min_u64(age_ms, OPEN_MIN_MS));
+    return ms < UINT64_MAX / 2000000 ? ms * 1000000 : UINT64_MAX;
 }
 
 int journal_segment_init(struct journal *journal, void (*wake)(void *), void *wake_context)
 {
+    journal->open_max_ns = open_max_ns(journal->store->config.retention_age_ms);
     journal->prepare = (struct journal_job){
         .job = {.run = run_prepare, .context = &journal->prepare}, .journal = journal};
     journal->index = (struct journal_job){.job = {.run = run_index, .context = &journal->index},

@@ -23,6 +23,7 @@ struct journal_writer {
     uint64_t written_end;
     uint64_t synced_end; /* 0: nothing of it counts */
     uint64_t added;      /* position behind its last record */
+    uint64_t begun_ns;   /* when its first batch was sent */
     uint64_t batches;
     bool is_closing;
 };
@@ -103,6 +104,7 @@ struct journal {
     bool is_unhealthy;
 
     struct log_segment *spare;
+    uint64_t open_max_ns;     /* of a segment; UINT64_MAX: until it is full */
     uint64_t capacity_wanted; /* by a record that is larger than a usual segment; 0: none */
     uint64_t stalled_since_ns;
     bool is_stalled; /* a record found no segment */

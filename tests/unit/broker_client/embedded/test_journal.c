@@ -88,7 +88,7 @@ static void on_health(void *context, bool is_healthy)
     f->healthy += is_healthy;
 }
 
-static struct fixture *begin(enum embedded_commit commit)
+static struct fixture *begin_with_age(enum embedded_commit commit, uint64_t age_ms)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     char error[EMBEDDED_ERROR_BYTES] = "";
@@ -101,6 +101,7 @@ static struct fixture *begin(enum embedded_commit commit)
     f->store.config = (struct embedded_store_config){.directory = "/data",
                                                      .commit = commit,
                                                      .segment_bytes = 65536,
+                                                     .retention_age_ms = age_ms,
                                                      .deduplication_ms = 120000,
                                                      .deduplication_max = 8192,
                                                      .partition_count = PARTITIONS,
@@ -127,6 +128,11 @@ static struct fixture *begin(enum embedded_commit commit)
         f->indexed_next[i] = 1;
     }
     return f;
+}
+
+static struct fixture *begin(enum embedded_commit commit)
+{
+    return begin_with_age(commit, 0);
 }
 
 static void end(struct fixture *f)
@@ -288,6 +294,39 @@ static void a_segment_is_left_when_full_or_asked_and_then_indexed(void **state)
     }
 }
 
+/* A slow shard's records would never go else. */
+static void a_segment_is_left_after_an_eighth_of_the_age(void **state)
+{
+    enum { MINUTE_S = 60, AGE_S = 80 * MINUTE_S };
+    (void)state;
+    for (unsigned commit = EMBEDDED_COMMIT_SYNCED; commit <= EMBEDDED_COMMIT_MEMORY; commit++) {
+        struct fixture *f = begin_with_age((enum embedded_commit)commit, AGE_S * UINT64_C(1000));
+        turn(f);
+        turn(f);
+        pass(f, 3600 * UINT64_C(1000) * MS);
+        assert_int_equal(add(f, 0, 10), 0); /* the age of a segment begins with its first batch */
+        settle(f);
+        for (uint32_t minute = 1; minute < 10; minute++) {
+            pass(f, MINUTE_S * UINT64_C(1000) * MS);
+            settle(f);
+            assert_int_equal(add(f, 0, 10), 0); /* it is not idle */
+            settle(f);
+        }
+        assert_int_equal(f->left, 0);
+        assert_true(journal_deadline_ns(f->journal) <=
+                    sim_world_now_ns(f->world) + MINUTE_S * UINT64_C(1000) * MS);
+        pass(f, MINUTE_S * UINT64_C(1000) * MS);
+        settle(f);
+        assert_int_equal(f->left, 1);
+        assert_int_equal(f->indexed, 1);
+        assert_int_equal(f->indexed_next[0], f->next[0]);
+        pass(f, 3600 * UINT64_C(1000) * MS);
+        settle(f);
+        assert_int_equal(f->left, 1); /* with nothing in it there is nothing to leave */
+        end(f);
+    }
+}
+
 /* A shard that was idle for long has a segment from before what retention has reached. */
 static void nothing_is_written_below_what_retention_has_reached(void **state)
 {
@@ -403,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_record_is_committed_when_its_mode_says_so),
         cmocka_unit_test(records_wait_while_two_batches_are_full),
         cmocka_unit_test(a_segment_is_left_when_full_or_asked_and_then_indexed),
+        cmocka_unit_test(a_segment_is_left_after_an_eighth_of_the_age),
         cmocka_unit_test(nothing_is_written_below_what_retention_has_reached),
         cmocka_unit_test(a_refused_batch_stands_whole_in_the_next_segment),
         cmocka_unit_test(pauses_grow_to_5_seconds_while_the_disk_fails),
