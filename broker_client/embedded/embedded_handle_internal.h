@@ -40,10 +40,9 @@ struct embedded_partition {
     struct memory_window window;
     struct segment_index_id *recovered; /* ids from before this run, ascending by id */
     uint32_t recovered_count;
-    uint64_t next;      /* of the next record that joins */
-    uint64_t reserved;  /* the first sequence that may not be used yet */
-    uint64_t jump_from; /* never given to a record, up to */
-    uint64_t jump_to;
+    uint64_t next;     /* of the next record that joins */
+    uint64_t reserved; /* the first sequence that may not be used yet */
+    struct log_jumps jumps;
     uint64_t covered; /* extents cover what is there below; from here on the tail alone has it */
     uint64_t needed_from; /* see broker_hold */
     uint64_t wanted_from;
@@ -186,8 +185,6 @@ bool embedded_read_begin(struct embedded_handle *handle, struct embedded_partiti
 /* The reader's two callbacks. */
 struct log_reader_partition embedded_read_partition(void *context, uint16_t partition);
 void embedded_read_done(void *context, struct broker_pull *pull);
-/* Records in [from, to) that were there once and are not any more. */
-uint64_t embedded_read_lost(const struct embedded_partition *partition, uint64_t from, uint64_t to);
 
 /* embedded_retention.c: what goes, from memory and from the disk; numbers. */
 

@@ -27,8 +27,7 @@ void embedded_partition_init(struct embedded_handle *handle, struct embedded_par
     partition->number = number;
     partition->next = state->next;
     partition->reserved = state->reserved;
-    partition->jump_from = state->jump_from;
-    partition->jump_to = state->jump_to;
+    partition->jumps = state->jumps;
     partition->covered = state->next;
     partition->needed_from = UINT64_MAX;
     partition->wanted_from = UINT64_MAX;

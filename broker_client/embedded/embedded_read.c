@@ -11,15 +11,6 @@
 #include "core/base.h"
 #include "embedded_handle_internal.h"
 
-uint64_t embedded_read_lost(const struct embedded_partition *partition, uint64_t from, uint64_t to)
-{
-    if (from >= to)
-        return 0;
-    uint64_t jump_from = ps_max_u64(from, partition->jump_from);
-    uint64_t jump_to = ps_min_u64(to, partition->jump_to);
-    return to - from - (jump_to > jump_from ? jump_to - jump_from : 0);
-}
-
 /* Answers from the tail what is at or above `begin`. */
 static void read_tail(struct embedded_handle *handle, struct embedded_partition *partition,
                       struct broker_pull *pull, uint64_t begin, bool is_channel,
@@ -43,7 +34,7 @@ bool embedded_read_begin(struct embedded_handle *handle, struct embedded_partiti
         partition->extents[count - 1].next <= begin) {
         begin = ps_max_u64(begin, partition->log.first);
         read_tail(handle, partition, pull, begin, is_channel, work_left);
-        pull->removed = embedded_read_lost(partition, from, begin);
+        pull->removed = log_jumps_records(&partition->jumps, from, begin);
         return true;
     }
     if (is_channel) {
@@ -51,7 +42,7 @@ bool embedded_read_begin(struct embedded_handle *handle, struct embedded_partiti
         pull->hint = (struct broker_hint){.all = true};
     }
     uint64_t pull_from = pull->from;
-    pull->removed = embedded_read_lost(partition, from, begin);
+    pull->removed = log_jumps_records(&partition->jumps, from, begin);
     pull->from = begin; /* the reader adds what goes from here on */
     *out_status = log_reader_pull(handle->reader, pull);
     pull->from = pull_from;

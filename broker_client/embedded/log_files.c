@@ -15,7 +15,7 @@
 enum {
     MANIFEST_FORMAT = 1,
     MANIFEST_BYTES_MAX = 512,
-    NUMBERS_FORMAT = 1,
+    NUMBERS_FORMAT = 2,
     NUMBERS_COMMIT_MAX = 2,
     AT_CHECKSUM = 0,
     AT_FORMAT = 8,
@@ -23,8 +23,10 @@ enum {
     AT_CLEAN = 13,
     AT_PARTITION_COUNT = 14,
     AT_RUN = 16,
-    AT_PARTITIONS = 24,
-    PARTITION_BYTES = 16
+    AT_JUMP_COUNT = 24,
+    AT_PARTITIONS = 32,
+    PARTITION_BYTES = 16,
+    JUMP_BYTES = 24
 };
 
 /* The new file is written beside the old one, synced, and takes its name. */
@@ -126,9 +128,18 @@ struct log_numbers *log_numbers_create(struct heap *heap, uint16_t partition_cou
     return numbers;
 }
 
-static size_t numbers_bytes(const struct log_numbers *numbers)
+static size_t numbers_bytes(const struct log_numbers *numbers, uint32_t jump_count)
 {
-    return AT_PARTITIONS + (size_t)numbers->partition_count * PARTITION_BYTES;
+    return AT_PARTITIONS + (size_t)numbers->partition_count * PARTITION_BYTES +
+           (size_t)jump_count * JUMP_BYTES;
+}
+
+static uint32_t count_jumps(const struct log_numbers *numbers)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < numbers->partition_count; index++)
+        count += numbers->partitions[index].jumps.count;
+    return count;
 }
 
 static uint64_t numbers_checksum(const unsigned char *bytes, size_t count)
@@ -138,8 +149,9 @@ static uint64_t numbers_checksum(const unsigned char *bytes, size_t count)
 
 int log_numbers_write(int directory, struct heap *heap, const struct log_numbers *numbers)
 {
-    size_t count = numbers_bytes(numbers);
-    unsigned char *bytes = heap_alloc(heap, count);
+    uint32_t jump_count = count_jumps(numbers);
+    size_t count = numbers_bytes(numbers, jump_count);
+    unsigned char *bytes = heap_zalloc(heap, count);
     if (bytes == NULL)
         return -ENOMEM;
     wire_little_store_u32(bytes + AT_FORMAT, NUMBERS_FORMAT);
@@ -147,15 +159,39 @@ int log_numbers_write(int directory, struct heap *heap, const struct log_numbers
     bytes[AT_CLEAN] = numbers->is_clean;
     wire_little_store_u16(bytes + AT_PARTITION_COUNT, numbers->partition_count);
     wire_little_store_u64(bytes + AT_RUN, numbers->run);
+    wire_little_store_u32(bytes + AT_JUMP_COUNT, jump_count);
     unsigned char *at = bytes + AT_PARTITIONS;
     for (uint32_t index = 0; index < numbers->partition_count; index++, at += PARTITION_BYTES) {
         wire_little_store_u64(at, numbers->partitions[index].reserved);
         wire_little_store_u64(at + 8, numbers->partitions[index].floor);
     }
+    for (uint32_t index = 0; index < numbers->partition_count; index++) {
+        const struct log_jumps *jumps = &numbers->partitions[index].jumps;
+        for (uint32_t jump = 0; jump < jumps->count; jump++, at += JUMP_BYTES) {
+            wire_little_store_u32(at, index);
+            wire_little_store_u64(at + 8, jumps->jumps[jump].from);
+            wire_little_store_u64(at + 16, jumps->jumps[jump].to);
+        }
+    }
     wire_little_store_u64(bytes + AT_CHECKSUM, numbers_checksum(bytes, count));
     int result = replace(directory, "numbers", bytes, count);
     heap_free(heap, bytes);
     return result;
+}
+
+/* False: one of them cannot be. */
+static bool jumps_decode(const unsigned char *at, uint32_t count, struct log_numbers *numbers)
+{
+    for (uint32_t index = 0; index < numbers->partition_count; index++)
+        numbers->partitions[index].jumps.count = 0;
+    for (uint32_t jump = 0; jump < count; jump++, at += JUMP_BYTES) {
+        uint32_t index = wire_little_load_u32(at);
+        if (index >= numbers->partition_count)
+            return false;
+        log_jumps_add(&numbers->partitions[index].jumps, wire_little_load_u64(at + 8),
+                      wire_little_load_u64(at + 16));
+    }
+    return true;
 }
 
 /* 0, -EBADMSG or -EPROTONOSUPPORT. */
@@ -165,7 +201,8 @@ static int numbers_decode(const unsigned char *bytes, size_t count, struct log_n
         return -EBADMSG;
     if (wire_little_load_u32(bytes + AT_FORMAT) != NUMBERS_FORMAT)
         return -EPROTONOSUPPORT;
-    if (count != numbers_bytes(numbers) ||
+    uint32_t jump_count = wire_little_load_u32(bytes + AT_JUMP_COUNT);
+    if (count != numbers_bytes(numbers, jump_count) ||
         wire_little_load_u16(bytes + AT_PARTITION_COUNT) != numbers->partition_count ||
         wire_little_load_u64(bytes + AT_CHECKSUM) != numbers_checksum(bytes, count) ||
         bytes[AT_COMMIT] > NUMBERS_COMMIT_MAX || bytes[AT_CLEAN] > 1)
@@ -175,14 +212,14 @@ static int numbers_decode(const unsigned char *bytes, size_t count, struct log_n
     numbers->run = wire_little_load_u64(bytes + AT_RUN);
     const unsigned char *at = bytes + AT_PARTITIONS;
     for (uint32_t index = 0; index < numbers->partition_count; index++, at += PARTITION_BYTES)
-        numbers->partitions[index] =
-            (struct log_number){wire_little_load_u64(at), wire_little_load_u64(at + 8)};
-    return 0;
+        numbers->partitions[index] = (struct log_number){.reserved = wire_little_load_u64(at),
+                                                         .floor = wire_little_load_u64(at + 8)};
+    return jumps_decode(at, jump_count, numbers) ? 0 : -EBADMSG;
 }
 
 int log_numbers_read(int directory, struct heap *heap, struct log_numbers *numbers)
 {
-    size_t bytes_max = numbers_bytes(numbers);
+    size_t bytes_max = numbers_bytes(numbers, (uint32_t)numbers->partition_count * LOG_JUMPS_MAX);
     unsigned char *bytes = heap_alloc(heap, bytes_max);
     if (bytes == NULL)
         return -ENOMEM;

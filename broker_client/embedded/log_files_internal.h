@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "log_jumps_internal.h"
+
 struct heap;
 
 struct log_manifest {
@@ -28,6 +30,7 @@ int log_manifest_write(int directory, const struct log_manifest *manifest);
 struct log_number {
     uint64_t reserved;
     uint64_t floor;
+    struct log_jumps jumps;
 };
 
 struct log_numbers {

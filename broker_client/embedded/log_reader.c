@@ -222,6 +222,21 @@ static void answer(struct log_reader *reader, struct log_read *own)
         record_release(reader->heap, records[index]);
 }
 
+/* Numbers in [from, below) that extents have: what is between them never was a record. */
+static uint64_t count_in_extents(const struct log_reader *reader, uint16_t partition, uint64_t from,
+                                 uint64_t below)
+{
+    const struct log_reader_partition view =
+        reader->events.partition(reader->events.context, partition);
+    uint64_t count = 0;
+    for (uint32_t at = 0; at < view.extent_count && view.extents[at].first < below; at++) {
+        uint64_t begin = ps_max_u64(from, view.extents[at].first);
+        uint64_t end = ps_min_u64(below, view.extents[at].next);
+        count += end > begin ? end - begin : 0;
+    }
+    return count;
+}
+
 void log_reader_forget(struct log_reader *reader, uint16_t partition, uint64_t below)
 {
     for (uint32_t index = 0; index < reader->reads_max; index++) {
@@ -236,7 +251,7 @@ void log_reader_forget(struct log_reader *reader, uint16_t partition, uint64_t b
         if (read->pull->count > 0) {
             read->is_ended = true;
         } else {
-            read->pull->removed += below - read->position;
+            read->pull->removed += count_in_extents(reader, partition, read->position, below);
             read->position = below;
         }
         set_ready(reader, own);

@@ -74,7 +74,7 @@ int log_reader_pull(struct log_reader *reader, struct broker_pull *pull);
 bool log_reader_cancel(struct log_reader *reader, struct broker_pull *pull);
 
 /* Extents of this partition below `below` go, and are not looked at from here; pulls on them
- * answer with what they have, or go on from `below`. */
+ * answer with what they have, or go on from `below`. The view still has them. */
 void log_reader_forget(struct log_reader *reader, uint16_t partition, uint64_t below);
 
 /* A completed file request of the shard's ring: true if it was this reader's. */

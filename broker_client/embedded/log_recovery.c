@@ -182,8 +182,10 @@ static void set_numbers(struct recovery *recovery)
         if (is_rebuilt)
             next += REBUILT_AHEAD;
         state->next = next;
-        state->jump_to = next;
-        state->jump_from = end > 0 ? end : next;
+        state->jumps = number->jumps;
+        for (uint32_t at = 1; at < state->extent_count; at++)
+            log_jumps_add(&state->jumps, state->extents[at - 1].next, state->extents[at].first);
+        log_jumps_add(&state->jumps, end > 0 ? end : ps_max_u64(number->floor, 1), next);
     }
 }
 

@@ -562,6 +562,7 @@ static int begin_run(struct log_store *store, char *error)
     for (uint32_t index = 0; index < numbers->partition_count; index++) {
         struct log_partition_state *state = &store->partitions[index];
         numbers->partitions[index].floor = state->next;
+        numbers->partitions[index].jumps = state->jumps;
         numbers->partitions[index].reserved = state->next + LOG_STORE_RESERVE;
         state->reserved = numbers->partitions[index].reserved;
         atomic_store(&store->tails[index], state->next - 1);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "broker_client/embedded/embedded.h"
+#include "log_jumps_internal.h"
 #include "segment_index_internal.h"
 
 struct helper;
@@ -55,10 +56,9 @@ struct log_partition_state {
     struct log_extent *extents; /* ascending; of the store's heap */
     uint32_t extent_count;
     uint32_t extent_capacity;
-    uint64_t next;      /* sequence of the next record */
-    uint64_t jump_from; /* [jump_from, jump_to) was never given to a record: sequences that a */
-    uint64_t jump_to;   /* crash left out; equal: none known */
-    uint64_t reserved;  /* first sequence that may not be given without log_store_reserve */
+    uint64_t next;          /* sequence of the next record */
+    struct log_jumps jumps; /* below `next` */
+    uint64_t reserved;      /* first sequence that may not be given without log_store_reserve */
     struct segment_index_id *ids; /* latest, ascending; for the deduplication window */
     uint32_t id_count;
 };

@@ -542,7 +542,8 @@ void fixture_finish(struct fixture *fixture)
 void fixture_forget(struct fixture *fixture, uint16_t partition, uint32_t extents)
 {
     struct fixture_partition *part = &fixture->partitions[partition];
-    part->extent_first += extents;
-    ps_assert(part->extent_first < part->extent_count);
-    log_reader_forget(fixture->reader, partition, part->extents[part->extent_first].first);
+    uint32_t first = part->extent_first + extents;
+    ps_assert(first < part->extent_count);
+    log_reader_forget(fixture->reader, partition, part->extents[first].first);
+    part->extent_first = first;
 }

@@ -245,7 +245,7 @@ static void lost_numbers_are_refused_and_repaired_above_everything(void **state)
     fixture->store.config.is_repair = true;
     assert_int_equal(try_open(fixture), 0);
     assert_true(fixture->store.partitions[2].next >= next + LOG_STORE_RESERVE);
-    assert_int_equal(fixture->store.partitions[2].jump_from, next);
+    assert_int_equal(fixture->store.partitions[2].jumps.jumps[0].from, next);
     assert_true(fixture->store.run > 1);
     close_store(fixture, true);
     assert_true(sim_disk_flip_bit(fixture->world, "numbers", 20, 1));
@@ -264,7 +264,7 @@ static void numbers_go_on_after_the_last_record(void **state)
     open_again(fixture);
     assert_false(fixture->store.recovery.was_clean);
     assert_int_equal(fixture->store.partitions[1].next, 1 + BATCH);
-    assert_int_equal(fixture->store.partitions[1].jump_from, 1 + BATCH);
+    assert_int_equal(fixture->store.partitions[1].jumps.count, 0);
     assert_int_equal(atomic_load(&fixture->store.tails[1]), BATCH);
     assert_int_equal(fixture->store.recovery.records, BATCH);
     assert_int_equal(fixture->store.recovery.segments_scanned, 1);
@@ -283,8 +283,9 @@ static void after_unsynced_commits_numbers_jump_and_never_fall_back(void **state
     crash(fixture);
     open_again(fixture);
     assert_int_equal(fixture->store.partitions[1].next, 5000000);
-    assert_int_equal(fixture->store.partitions[1].jump_from, 1 + BATCH);
-    assert_int_equal(fixture->store.partitions[1].jump_to, 5000000);
+    assert_int_equal(fixture->store.partitions[1].jumps.count, 1);
+    assert_int_equal(fixture->store.partitions[1].jumps.jumps[0].from, 1 + BATCH);
+    assert_int_equal(fixture->store.partitions[1].jumps.jumps[0].to, 5000000);
     assert_int_equal(fixture->store.partitions[0].next, 1 + LOG_STORE_RESERVE);
     crash(fixture); /* nothing was written, and this run's commits are synced */
     open_again(fixture);
