@@ -30,6 +30,7 @@ extern const struct micro_case micro_mailbox_cases[];
 extern const struct micro_case micro_memory_cases[];
 extern const struct micro_case micro_message_cases[];
 extern const struct micro_case micro_mqtt_cases[];
+extern const struct micro_case micro_pull_cases[];
 extern const struct micro_case micro_segment_cases[];
 extern const struct micro_case micro_timer_wheel_cases[];
 extern const struct micro_case micro_topic_index_cases[];

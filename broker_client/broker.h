@@ -54,17 +54,20 @@ struct broker_counters {
     uint64_t longest_sync_ns; /* of one */
     uint64_t stalled_ns;      /* records waited for a segment to be written to */
     uint64_t segments_begun;
-    uint64_t disk_failures;  /* writes, syncs, reads, files that could not be made */
-    uint64_t damaged_blocks; /* read, with a checksum that does not hold */
-    uint64_t file_bytes;     /* now; of all segments */
-    uint64_t held_bytes;     /* now; kept beyond retention for who still needs it */
-    uint64_t tail_bytes;     /* now; of recent records in memory */
-    uint64_t blocks_fetched; /* by late readers */
-    uint64_t blocks_shared;  /* which they found in memory, or on their way */
-    uint64_t open_segments;  /* now; closed segments whose files are open */
-    uint64_t segment_opens;  /* of these files, for late readers */
-    uint64_t key_batches;    /* commits of the key-value store's file */
-    uint64_t key_failures;   /* of that file: a commit, or anything else at it */
+    uint64_t disk_failures;    /* writes, syncs, reads, files that could not be made */
+    uint64_t damaged_blocks;   /* read, with a checksum that does not hold */
+    uint64_t file_bytes;       /* now; of all segments */
+    uint64_t held_bytes;       /* now; kept beyond retention for who still needs it */
+    uint64_t tail_bytes;       /* now; of recent records in memory */
+    uint64_t blocks_fetched;   /* by late readers */
+    uint64_t blocks_shared;    /* which they found in memory, or on their way */
+    uint64_t filters_loaded;   /* of closed segments */
+    uint64_t filter_bytes;     /* now */
+    uint64_t segments_skipped; /* by late readers, for what their filter says */
+    uint64_t open_segments;    /* now; closed segments whose files are open */
+    uint64_t segment_opens;    /* of these files, for late readers */
+    uint64_t key_batches;      /* commits of the key-value store's file */
+    uint64_t key_failures;     /* of that file: a commit, or anything else at it */
     uint64_t longest_key_commit_ns;
 };
 

@@ -303,6 +303,9 @@ static void update_counters(struct embedded_handle *handle)
     counters->tail_bytes = handle->account.bytes;
     counters->blocks_fetched = reader->blocks_fetched;
     counters->blocks_shared = reader->blocks_shared;
+    counters->filters_loaded = reader->filters_loaded;
+    counters->filter_bytes = reader->filter_bytes;
+    counters->segments_skipped = reader->segments_skipped;
     if (handle->broker.options.shard_index == 0)
         update_shared_counters(handle);
 }
@@ -440,9 +443,12 @@ static int create_parts(struct embedded_handle *handle)
                                              .on_read = embedded_read_done,
                                              .wake = options->wake,
                                              .wake_context = options->wake_context};
-    status = log_reader_create(&store->log, options->ring, options->heap,
-                               config->cache_bytes / config->shard_count, config->reads_max,
-                               &reader, &handle->reader);
+    const struct log_reader_limits limits = {
+        .cache_bytes = config->cache_bytes / config->shard_count,
+        .filter_bytes = config->filter_bytes / config->shard_count,
+        .reads_max = config->reads_max};
+    status = log_reader_create(&store->log, options->ring, options->heap, &limits, &reader,
+                               &handle->reader);
     if (status < 0)
         return status;
     const struct embedded_keys_port_options keys = {.heap = options->heap,

@@ -595,6 +595,8 @@ static int examine_index(struct recovery *recovery, uint32_t position, bool *out
                       found->number);
         return 0;
     }
+    if (result == -EPROTONOSUPPORT)
+        return 0; /* of another format: likewise */
     if (result < 0)
         return log_store_refuse(store, recovery->error, result,
                                 "log/%016" PRIx64 ".idx: cannot be used: %s", found->number,

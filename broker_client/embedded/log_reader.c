@@ -48,6 +48,7 @@ struct log_reader {
     struct block_cache *cache;
     struct large_reads large;
     struct segment_opener opener;
+    struct segment_filters filters;
     struct log_read *free;
     struct log_read *ready_first;
     struct log_read *ready_last;
@@ -97,16 +98,17 @@ static void on_large_ready(void *context, void *owner)
 }
 
 int log_reader_create(struct log_store *store, struct ring *ring, struct heap *heap,
-                      uint64_t cache_bytes, uint32_t reads_max,
+                      const struct log_reader_limits *limits,
                       const struct log_reader_events *events, struct log_reader **out_reader)
 {
+    uint32_t reads_max = limits->reads_max;
     ps_assert(reads_max > 0);
     struct log_reader *reader =
         heap_zalloc(heap, sizeof(*reader) + (size_t)reads_max * sizeof(struct log_read));
     if (reader == NULL)
         return -ENOMEM;
     const struct block_cache_events cache_events = {reader, on_block_ready};
-    int result = block_cache_create(store, ring, heap, cache_bytes, &reader->counters,
+    int result = block_cache_create(store, ring, heap, limits->cache_bytes, &reader->counters,
                                     &cache_events, &reader->cache);
     if (result != 0) {
         heap_free(heap, reader);
@@ -125,14 +127,20 @@ int log_reader_create(struct log_store *store, struct ring *ring, struct heap *h
     reader->large = (struct large_reads){.store = store,
                                          .ring = ring,
                                          .heap = heap,
-                                         .bytes_max = cache_bytes / RECORD_BYTES_SHARE,
+                                         .bytes_max = limits->cache_bytes / RECORD_BYTES_SHARE,
                                          .context = reader,
                                          .on_ready = on_large_ready};
+    reader->filters = (struct segment_filters){.store = store,
+                                               .ring = ring,
+                                               .heap = heap,
+                                               .counters = &reader->counters,
+                                               .bytes_max = limits->filter_bytes};
     reader->context = (struct segment_read_context){.store = store,
                                                     .heap = heap,
                                                     .cache = reader->cache,
                                                     .large = &reader->large,
                                                     .opener = &reader->opener,
+                                                    .filters = &reader->filters,
                                                     .counters = &reader->counters,
                                                     .events = &reader->events};
     for (uint32_t index = reads_max; index-- > 0;) {
@@ -151,6 +159,7 @@ void log_reader_destroy(struct log_reader *reader)
     }
     segment_opener_deinit(&reader->opener, reader->heap);
     large_reads_deinit(&reader->large);
+    segment_filters_deinit(&reader->filters);
     block_cache_destroy(reader->cache);
     heap_free(reader->heap, reader);
 }
@@ -342,6 +351,7 @@ static void tell_opened(struct log_reader *reader, int result_of_job)
 
 bool log_reader_turn(struct log_reader *reader, uint32_t steps_max, uint64_t now_ns)
 {
+    reader->filters.now_ns = now_ns;
     if (segment_opener_take(&reader->opener)) {
         tell_opened(reader, 0);
         segment_opener_finish(&reader->opener);
@@ -371,12 +381,13 @@ uint64_t log_reader_deadline_ns(const struct log_reader *reader)
 bool log_reader_is_idle(const struct log_reader *reader)
 {
     return reader->read_count == 0 && block_cache_is_idle(reader->cache) &&
-           reader->large.all == NULL && !reader->opener.is_out;
+           reader->large.all == NULL && !reader->opener.is_out && reader->filters.loads == NULL;
 }
 
 bool log_reader_take(struct log_reader *reader, struct ring_file_request *request)
 {
-    return block_cache_take(reader->cache, request) || large_reads_take(&reader->large, request);
+    return block_cache_take(reader->cache, request) || large_reads_take(&reader->large, request) ||
+           segment_filters_take(&reader->filters, request);
 }
 
 const struct log_reader_counters *log_reader_counters(const struct log_reader *reader)

@@ -6,9 +6,10 @@
  * waited for, not fetched twice. A pull that wants everything, or a hint that a quarter of the
  * partition's records match, reads on from the sparse entries.
  *
- * Cost: a pull costs in proportion to what it gives and to the segments it steps over (one look
- * into a directory block each), and is bounded: it answers with what it has after 16 segments, or
- * where it can after 256 blocks. More hints than 1,024 are taken as everything.
+ * Cost: a pull costs in proportion to what it gives and to the segments it looks into (one
+ * directory block each), and is bounded: it answers with what it has after 16 segments, or where it
+ * can after 256 blocks. A segment whose filter is in memory and knows none of the hints is stepped
+ * over and does not count. More hints than 1,024 are taken as everything.
  *
  * A block that cannot be read, and a record whose checksum does not hold, is counted, told by one
  * log line per segment, and tried again after a pause (100 ms, doubling to 5 s): what was found
@@ -56,13 +57,22 @@ struct log_reader_counters {
     uint64_t blocks_shared;  /* found in the cache or on their way */
     uint64_t read_failures;  /* -EIO of the kernel; tried again */
     uint64_t damaged_blocks; /* a checksum that does not hold; the pull waits, and tries again */
+    uint64_t filters_loaded;
+    uint64_t filter_bytes;     /* now */
+    uint64_t segments_skipped; /* by their filter, without a look into them */
 };
 
-/* Of the store its hash_seed, its log and its segments' references are used. `cache_bytes` is of
- * blocks, one at least; records larger than a block take half as much more, and one record of any
- * size. reads_max > 0. 0 or -ENOMEM. */
+struct log_reader_limits {
+    uint64_t cache_bytes;  /* of blocks, one at least; records larger than a block take half as much
+                              more, and one record of any size */
+    uint64_t filter_bytes; /* of filters */
+    uint32_t reads_max;    /* > 0 */
+};
+
+/* Of the store its hash_seed, its log, its segments' references and files are used. 0 or -ENOMEM.
+ */
 int log_reader_create(struct log_store *store, struct ring *ring, struct heap *heap,
-                      uint64_t cache_bytes, uint32_t reads_max,
+                      const struct log_reader_limits *limits,
                       const struct log_reader_events *events, struct log_reader **out_reader);
 /* Pulls are given up without a callback. The ring has nothing of the reader any more: after
  * ring_file_drain or ring_destroy (core/ring_file.h), or with log_reader_is_idle. */

@@ -28,7 +28,9 @@ enum {
     AT_SPARSE_BLOCK = 48,
     AT_DIRECTORY_BLOCK = 52,
     AT_POSTINGS_BLOCK = 56,
-    AT_IDS_BLOCK = 60
+    AT_IDS_BLOCK = 60,
+    AT_FILTER_BLOCK = 64,
+    AT_ZERO = 68
 };
 
 static const unsigned char magic[8] = {'P', 'S', 'I', 'N', 'D', 'E', 'X', '1'};
@@ -78,12 +80,26 @@ void segment_index_destroy(struct heap *heap, struct segment_index *index)
     heap_free(heap, index);
 }
 
+/* The filter begins in the block in which the sparse entries end, if there is room for a bucket. */
+static void lay_out_filter(struct segment_index *index)
+{
+    index->filter_buckets = segment_filter_buckets(index->directory_count);
+    index->filter_block = index->sparse_block + index->sparse_count / SEGMENT_INDEX_PLACES;
+    index->filter_byte = index->sparse_count % SEGMENT_INDEX_PLACES * SEGMENT_INDEX_PLACE_BYTES;
+    if (index->filter_byte + SEGMENT_FILTER_BUCKET_BYTES > SEGMENT_INDEX_PAYLOAD_BYTES) {
+        index->filter_block++;
+        index->filter_byte = 0;
+    }
+}
+
 bool segment_index_lay_out(struct segment_index *index)
 {
     uint64_t header_bytes = segment_index_header_bytes(index->partition_count, index->fence_count);
     uint64_t block = (header_bytes + SEGMENT_INDEX_PAYLOAD_BYTES - 1) / SEGMENT_INDEX_PAYLOAD_BYTES;
     index->sparse_block = (uint32_t)block;
-    block += segment_index_blocks(index->sparse_count, SEGMENT_INDEX_PLACES);
+    lay_out_filter(index);
+    block = ps_max_u64(block + segment_index_blocks(index->sparse_count, SEGMENT_INDEX_PLACES),
+                       segment_filter_end_block(index));
     index->directory_block = (uint32_t)block;
     block += segment_index_blocks(index->directory_count, SEGMENT_INDEX_GROUPS);
     index->postings_block = (uint32_t)block;
@@ -110,6 +126,8 @@ void segment_index_header_encode(const struct segment_index *index, unsigned cha
     wire_little_store_u32(bytes + AT_DIRECTORY_BLOCK, index->directory_block);
     wire_little_store_u32(bytes + AT_POSTINGS_BLOCK, index->postings_block);
     wire_little_store_u32(bytes + AT_IDS_BLOCK, index->ids_block);
+    wire_little_store_u32(bytes + AT_FILTER_BLOCK, index->filter_block);
+    wire_little_store_u32(bytes + AT_ZERO, 0);
     unsigned char *at = bytes + SEGMENT_INDEX_HEADER_BYTES;
     for (uint32_t slot = 0; slot < index->partition_count; slot++) {
         const struct segment_index_partition *partition = &index->partitions[slot];
@@ -177,7 +195,8 @@ static int header_decode(const unsigned char *bytes, struct segment_index *index
         index->sparse_block != wire_little_load_u32(bytes + AT_SPARSE_BLOCK) ||
         index->directory_block != wire_little_load_u32(bytes + AT_DIRECTORY_BLOCK) ||
         index->postings_block != wire_little_load_u32(bytes + AT_POSTINGS_BLOCK) ||
-        index->ids_block != wire_little_load_u32(bytes + AT_IDS_BLOCK))
+        index->ids_block != wire_little_load_u32(bytes + AT_IDS_BLOCK) ||
+        index->filter_block != wire_little_load_u32(bytes + AT_FILTER_BLOCK))
         return -EBADMSG;
     return 0;
 }
@@ -304,6 +323,36 @@ int segment_index_load_ids(int fd, struct heap *heap, const struct segment_index
     }
     heap_free(heap, block);
     return result;
+}
+
+/* One bit in each of the eight words of a bucket, by eight multiplications. */
+static void filter_masks(uint32_t hash, uint32_t *out_masks)
+{
+    static const uint32_t salts[8] = {0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d,
+                                      0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31};
+    hash = (hash ^ hash >> 16) * 0x85ebca6b; /* those of a bucket have their upper bits in common */
+    hash = (hash ^ hash >> 13) * 0xc2b2ae35;
+    hash ^= hash >> 16;
+    for (uint32_t word = 0; word < ps_array_count(salts); word++)
+        out_masks[word] = UINT32_C(1) << (hash * salts[word] >> 27);
+}
+
+void segment_filter_add(unsigned char *bucket, uint32_t hash)
+{
+    uint32_t masks[8];
+    filter_masks(hash, masks);
+    for (uint32_t word = 0; word < ps_array_count(masks); word++, bucket += 4)
+        wire_little_store_u32(bucket, wire_little_load_u32(bucket) | masks[word]);
+}
+
+bool segment_filter_has(const unsigned char *bucket, uint32_t hash)
+{
+    uint32_t masks[8];
+    uint32_t missing = 0;
+    filter_masks(hash, masks);
+    for (uint32_t word = 0; word < ps_array_count(masks); word++, bucket += 4)
+        missing |= masks[word] & ~wire_little_load_u32(bucket);
+    return missing == 0;
 }
 
 uint32_t segment_index_directory_block(const struct segment_index *index, uint32_t hash)

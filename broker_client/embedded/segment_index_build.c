@@ -369,8 +369,24 @@ static void put_place(struct section *section, const struct place *place)
     wire_little_store_u32(room + 4, place->offset);
 }
 
+/* Hashes ascend, and so do their buckets. */
+static void put_filter(const struct segment_index_builder *builder,
+                       const struct segment_index *index, struct section *section)
+{
+    const struct entry *entries = builder->entries.elements;
+    uint32_t entry = 0;
+    for (uint32_t number = 0; number < index->filter_buckets; number++) {
+        unsigned char *bucket = section_room(section, SEGMENT_FILTER_BUCKET_BYTES);
+        memset(bucket, 0, SEGMENT_FILTER_BUCKET_BYTES);
+        for (; entry < builder->entries.count &&
+               segment_filter_bucket(entries[entry].hash, index->filter_buckets) == number;
+             entry++)
+            segment_filter_add(bucket, entries[entry].hash);
+    }
+}
+
 /* Of each partition every 32nd record, partition by partition: so each is given its part of the
- * section first, and they are gathered before they are written. */
+ * section first, and they are gathered before they are written. The filter follows. */
 static int write_sparse(const struct segment_index_builder *builder,
                         const struct segment_index *index, int fd)
 {
@@ -390,6 +406,7 @@ static int write_sparse(const struct segment_index_builder *builder,
         }
         for (uint32_t entry = 0; entry < index->sparse_count; entry++)
             put_place(&section, &sparse[entry]);
+        put_filter(builder, index, &section);
         result = section_finish(&section);
     } else {
         result = -ENOMEM;

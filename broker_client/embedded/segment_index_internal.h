@@ -20,7 +20,7 @@
 struct heap;
 
 enum {
-    SEGMENT_INDEX_FORMAT = 2,
+    SEGMENT_INDEX_FORMAT = 3,
     SEGMENT_INDEX_BLOCK_BYTES = 16384,
     SEGMENT_INDEX_LEVELS = 3,        /* prefixes of 1 to 3 levels */
     SEGMENT_INDEX_SPARSE_EVERY = 32, /* records of a partition per sparse entry */
@@ -58,6 +58,9 @@ struct segment_index {
     uint32_t directory_block;
     uint32_t postings_block;
     uint32_t ids_block;
+    uint32_t filter_block; /* of the first bucket, and where in it */
+    uint32_t filter_byte;
+    uint32_t filter_buckets;
     uint32_t block_count;
     uint64_t file_bytes;
     uint32_t partition_count;

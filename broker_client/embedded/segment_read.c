@@ -13,9 +13,10 @@ enum {
     HINTS_AHEAD = 16,   /* whose blocks are fetched ahead */
     SEGMENTS_AHEAD = 8, /* whose directory blocks are, for few hints */
     FEW_HINTS = 4,
-    RECORDS_AHEAD = 32,   /* blocks of found records */
-    WALK_AHEAD_MAX = 16,  /* blocks of a walk */
-    HEADERS_PER_STEP = 32 /* of a walk */
+    RECORDS_AHEAD = 32,    /* blocks of found records */
+    WALK_AHEAD_MAX = 16,   /* blocks of a walk */
+    FILTER_HINTS_MAX = 32, /* looked up at once, to step over a segment */
+    HEADERS_PER_STEP = 32  /* of a walk */
 };
 
 /* On to the next segment: what this one was looked at with is given back. */
@@ -51,6 +52,18 @@ static int hold(const struct segment_read_context *context, struct segment_read 
         }
     }
     return 0;
+}
+
+/* Of a segment to come, whose files may be closed: then they are asked for instead. */
+static void fetch_ahead_of(const struct segment_read_context *context,
+                           const struct block_place *place)
+{
+    if (!segment_files_hold(context->store, place->segment)) {
+        segment_opener_want(context->opener, place->segment);
+        return;
+    }
+    block_cache_fetch_ahead(context->cache, place);
+    segment_files_let_go(context->store, place->segment);
 }
 
 static void fetch_index_ahead(const struct segment_read_context *context,
@@ -160,6 +173,28 @@ static const struct segment_index *index_of(const struct log_segment *segment)
     return atomic_load_explicit(&segment->index, memory_order_acquire);
 }
 
+/* The directory's block for a hint; UINT32_MAX: the segment has not got the hash. */
+static uint32_t directory_block(const struct segment_read_context *context,
+                                const struct log_segment *segment, uint32_t hash)
+{
+    uint32_t block = segment_index_directory_block(index_of(segment), hash);
+    return block != UINT32_MAX && segment_filters_exclude(context->filters, segment, hash)
+               ? UINT32_MAX
+               : block;
+}
+
+/* True: nothing of the plan is in the segment at hand. */
+static bool is_excluded(const struct segment_read_context *context, const struct segment_read *read)
+{
+    const struct read_plan *plan = read->plan;
+    if (plan == NULL || plan->hint_count > FILTER_HINTS_MAX)
+        return false;
+    for (uint32_t hint = 0; hint < plan->hint_count; hint++)
+        if (!segment_filters_exclude(context->filters, read->segment, plan->hints[hint].hash))
+            return false;
+    return true;
+}
+
 /* Few hints look into one directory block of a segment after the other: those to come are fetched
  * together. */
 static void fetch_directories_ahead(const struct segment_read_context *context,
@@ -171,12 +206,12 @@ static void fetch_directories_ahead(const struct segment_read_context *context,
     uint32_t end = ps_min_u32(extent + SEGMENTS_AHEAD, view->extent_count);
     for (; extent < end && view->extents[extent].first < view->tail_first; extent++) {
         struct log_segment *segment = view->extents[extent].segment;
-        const struct segment_index *index = index_of(segment);
-        for (uint32_t hint = 0; index != NULL && hint < read->plan->hint_count; hint++) {
+        for (uint32_t hint = 0; index_of(segment) != NULL && hint < read->plan->hint_count;
+             hint++) {
             const struct block_place place = {
-                segment, segment_index_directory_block(index, read->plan->hints[hint].hash), true};
+                segment, directory_block(context, segment, read->plan->hints[hint].hash), true};
             if (place.block != UINT32_MAX)
-                block_cache_fetch_ahead(context->cache, &place);
+                fetch_ahead_of(context, &place);
         }
     }
 }
@@ -235,11 +270,16 @@ static int step_seek(const struct segment_read_context *context, struct segment_
     }
     const struct log_extent *extent = &view.extents[at];
     read->position = ps_max_u64(read->position, extent->first);
+    read->segment = extent->segment;
+    read->limit = ps_min_u64(extent->next, view.tail_first);
+    if (is_excluded(context, read)) {
+        context->counters->segments_skipped++;
+        read->position = read->limit;
+        return 0;
+    }
     if (read->segment_count == SEGMENT_READ_SEGMENTS_MAX ||
         read->block_count >= SEGMENT_READ_BLOCKS_MAX)
         return 1;
-    read->limit = ps_min_u64(extent->next, view.tail_first);
-    read->segment = extent->segment;
     read->index = index_of(read->segment);
     ps_assert(read->index != NULL); /* what no index covers is in the tail */
     read->of = find_partition(read->index, read->pull->partition);
@@ -273,6 +313,7 @@ static int step_open(const struct segment_read_context *context, struct segment_
     }
     read->is_walk = false;
     read->ahead_next = 0;
+    read->has_group = false;
     read->hint = 0;
     if (read->plan != NULL)
         read->state = SEGMENT_READ_DIRECTORY;
@@ -285,20 +326,22 @@ static int step_directory(const struct segment_read_context *context, struct seg
 {
     struct read_plan *plan = read->plan;
     if (read->hint == plan->hint_count) {
+        if (!read->has_group)
+            segment_filters_missed(context->filters, read->segment);
         begin_postings(read);
         return 0;
     }
     if (read->hint % HINTS_AHEAD == 0) {
         uint32_t end = ps_min_u32(read->hint + HINTS_AHEAD, plan->hint_count);
         for (uint32_t hint = read->hint; hint < end; hint++) {
-            uint32_t ahead = segment_index_directory_block(read->index, plan->hints[hint].hash);
+            uint32_t ahead = directory_block(context, read->segment, plan->hints[hint].hash);
             if (ahead != UINT32_MAX)
                 fetch_index_ahead(context, read, ahead);
         }
     }
     struct read_hint *hint = &plan->hints[read->hint];
     hint->group = (struct segment_index_group){0, 0};
-    uint32_t block = segment_index_directory_block(read->index, hint->hash);
+    uint32_t block = directory_block(context, read->segment, hint->hash);
     if (block != UINT32_MAX) {
         int result = hold(context, read, block, true);
         if (result != 0)
@@ -307,6 +350,7 @@ static int step_directory(const struct segment_read_context *context, struct seg
                                       &hint->group))
             hint->group.records = 0;
     }
+    read->has_group |= hint->group.records > 0;
     if (hint->group.records > 0 && hint->group.first == SEGMENT_INDEX_DENSE) {
         begin_walk(read);
         return 0;

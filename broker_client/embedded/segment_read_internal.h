@@ -20,6 +20,8 @@
  * where sequences are left out each with a checksum that holds, wanted or not: a bit that flipped
  * in any header cannot hide a record. What is found damaged later begins the group again.
  *
+ * SEEK steps over a segment whose filter knows none of the hints.
+ *
  * A posting can lead to a record of another partition: its text has the same 32 bits of hash, and
  * ours is not in this segment. If its checksum holds that hint has nothing here, and the round
  * begins again.
@@ -34,6 +36,7 @@
 #include "log_reader_internal.h"
 #include "read_plan_internal.h"
 #include "segment_files_internal.h"
+#include "segment_filter_internal.h"
 
 enum {
     SEGMENT_READ_SEGMENTS_MAX = 16, /* looked at for one answer */
@@ -47,6 +50,7 @@ struct segment_read_context {
     struct block_cache *cache;
     struct large_reads *large;
     struct segment_opener *opener;
+    struct segment_filters *filters;
     struct log_reader_counters *counters;
     const struct log_reader_events *events;
 };
@@ -79,6 +83,7 @@ struct segment_read {
     uint32_t block_count;
     enum segment_read_state state;
     bool is_walk;
+    bool has_group;  /* of the segment at hand: some hint is in its directory */
     bool is_dense;   /* the group at hand leaves no sequence out */
     bool is_ended;   /* answer with what there is */
     bool has_files;  /* holds those of the segment at hand */

@@ -19,6 +19,7 @@ static const struct fixture_options ordinary = {.seed = 1,
                                                 .large_chance = 8,
                                                 .gap_chance = 4,
                                                 .cache_bytes = 64 * BLOCK_BYTES,
+                                                .filter_bytes = 1 << 20,
                                                 .reads_max = FIXTURE_PULLS};
 
 static void run_all(struct fixture *fixture, uint32_t rounds)
@@ -104,6 +105,75 @@ static void few_open_files_serve_every_pull(void **state)
             assert_int_equal(atomic_load(&fixture->store.opens), options.segments);
         fixture_destroy(fixture);
     }
+}
+
+/* Pulls what nobody has published, from the first segment on. */
+static const struct fixture_pull *pull_absent(struct fixture *fixture)
+{
+    struct fixture_pull *own = fixture_pull_make(fixture, 0, 2);
+    own->topics[0] = (struct broker_bytes){"nobody/publishes/this", 21};
+    own->pull.hint.topic_count = 1;
+    own->pull.partition = 0;
+    own->pull.from = 0;
+    fixture_pull_start(own);
+    fixture_finish(fixture);
+    assert_int_equal(own->given, 0);
+    while (!log_reader_is_idle(fixture->reader))
+        fixture_turn(fixture);
+    return own;
+}
+
+static void filters_step_over_what_others_published(void **state)
+{
+    (void)state;
+    for (uint32_t open_max = 0; open_max <= 4; open_max += 2) {
+        struct fixture_options options = ordinary;
+        options.seed = 21;
+        options.segments = FIXTURE_SEGMENTS_MAX;
+        options.records = 60;
+        options.segments_open_max = open_max;
+        struct fixture *fixture = fixture_create(&options);
+        const struct log_reader_counters *counters = log_reader_counters(fixture->reader);
+        for (uint32_t round = 0; round < 20 && counters->filters_loaded < options.segments; round++)
+            pull_absent(fixture);
+        assert_int_equal(counters->filters_loaded, options.segments);
+        assert_true(counters->filter_bytes > 0 && counters->filter_bytes <= options.filter_bytes);
+        uint64_t skipped = counters->segments_skipped;
+        uint64_t fetched = counters->blocks_fetched;
+        uint64_t opens = atomic_load(&fixture->store.opens);
+        const struct fixture_pull *own = pull_absent(fixture);
+        assert_int_equal(own->answers, 1);
+        assert_true(counters->segments_skipped - skipped >= options.segments * 9 / 10);
+        assert_true(counters->blocks_fetched - fetched <= options.segments / 10);
+        assert_true(atomic_load(&fixture->store.opens) - opens <= options.segments / 10);
+        run_all(fixture, 2);
+        fixture_destroy(fixture);
+    }
+}
+
+static void filters_stay_within_their_room(void **state)
+{
+    (void)state;
+    struct fixture_options options = ordinary;
+    options.seed = 22;
+    options.segments = FIXTURE_SEGMENTS_MAX;
+    options.records = 60;
+    options.filter_bytes = 2 * BLOCK_BYTES;
+    struct fixture *fixture = fixture_create(&options);
+    const struct log_reader_counters *counters = log_reader_counters(fixture->reader);
+    for (uint32_t round = 0; round < 12; round++) {
+        pull_absent(fixture);
+        assert_true(counters->filter_bytes <= options.filter_bytes);
+    }
+    assert_true(counters->filters_loaded > 0);
+    run_all(fixture, 1);
+    fixture_destroy(fixture);
+    options.filter_bytes = 0;
+    fixture = fixture_create(&options);
+    for (uint32_t round = 0; round < 4; round++)
+        pull_absent(fixture);
+    assert_int_equal(log_reader_counters(fixture->reader)->filters_loaded, 0);
+    fixture_destroy(fixture);
 }
 
 static void pulls_of_the_same_share_blocks(void **state)
@@ -282,6 +352,8 @@ int log_reader_suite_run(void)
         cmocka_unit_test(a_cache_of_one_block_serves_every_pull),
         cmocka_unit_test(an_answer_ends_after_a_number_of_segments),
         cmocka_unit_test(few_open_files_serve_every_pull),
+        cmocka_unit_test(filters_step_over_what_others_published),
+        cmocka_unit_test(filters_stay_within_their_room),
         cmocka_unit_test(pulls_of_the_same_share_blocks),
         cmocka_unit_test(more_reads_than_there_is_room_for_are_refused),
         cmocka_unit_test(a_cancelled_pull_is_the_callers_at_once),

@@ -55,6 +55,7 @@ static const struct fixture_options small = {.seed = 100,
                                              .large_chance = 12,
                                              .gap_chance = 4,
                                              .cache_bytes = 16 * BLOCK_BYTES,
+                                             .filter_bytes = 1 << 20,
                                              .reads_max = FIXTURE_PULLS};
 
 static uint64_t lines(const struct fixture *fixture)
@@ -169,6 +170,36 @@ static void a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten(void **sta
     fixture_forget(fixture, 0, 1);
     fixture_finish(fixture);
     assert_true(own->removed > 0);
+    fixture_destroy(fixture);
+}
+
+/* Not of the pulls that look into the directory then, as if there was none. */
+static void a_damaged_filter_is_not_used(void **state)
+{
+    (void)state;
+    struct fixture_options options = small;
+    options.records = 2000;
+    struct fixture *fixture = fixture_create(&options);
+    const struct log_reader_counters *counters = log_reader_counters(fixture->reader);
+    for (uint32_t segment = 0; segment < options.segments; segment++) {
+        const struct segment_index *index = atomic_load(&fixture->segments[segment].index);
+        char name[SEGMENT_NAME_BYTES];
+        segment_name(fixture->segments[segment].number, "idx", name);
+        assert_true(sim_disk_flip_bit(world, name, (uint64_t)index->filter_block * BLOCK_BYTES, 0));
+    }
+    for (uint32_t round = 0; round < 6; round++) {
+        struct fixture_pull *own = fixture_pull_make(fixture, 0, 2);
+        own->topics[0] = (struct broker_bytes){"nobody/publishes/this", 21};
+        own->pull.hint.topic_count = 1;
+        own->pull.from = 0;
+        fixture_pull_start(own);
+        fixture_finish(fixture);
+        while (!log_reader_is_idle(fixture->reader))
+            fixture_turn(fixture);
+    }
+    assert_true(counters->damaged_blocks > 0);
+    assert_int_equal(counters->filters_loaded, 0);
+    assert_int_equal(counters->filter_bytes, 0);
     fixture_destroy(fixture);
 }
 
@@ -365,6 +396,7 @@ int main(void)
         cmocka_unit_test(a_disk_that_fails_often_slows_pulls_and_hides_nothing),
         cmocka_unit_test(a_damaged_record_is_waited_for_and_others_go_on),
         cmocka_unit_test(a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten),
+        cmocka_unit_test(a_damaged_filter_is_not_used),
         cmocka_unit_test(flipped_bits_never_give_a_wrong_answer),
         cmocka_unit_test(flipped_headers_hide_no_record_from_a_walk),
         cmocka_unit_test(a_record_that_denies_itself_is_missed),

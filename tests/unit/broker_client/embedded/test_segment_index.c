@@ -17,7 +17,7 @@
 #include "core/disk.h"
 #include "core/heap.h"
 #include "core/random.h"
-#include "segment_index_internal.h"
+#include "segment_index_format_internal.h"
 
 enum { SEED = 31, NUMBER = 0x500000001, PARTITIONS = 3, TOPICS_MAX = 400, TOPIC_BYTES_MAX = 40 };
 
@@ -29,6 +29,7 @@ static const struct segment_partition starts[PARTITIONS] = {{4, 100}, {0, 7}, {9
 
 struct fixture {
     struct heap_budget budget;
+    uint32_t filter_loaded; /* the block that is_in_filter has; 0: none */
     struct heap heap;
     struct random random;
     char path[64];
@@ -62,6 +63,7 @@ static void close_index(struct fixture *fixture)
 {
     segment_index_destroy(&fixture->heap, fixture->index);
     fixture->index = NULL;
+    fixture->filter_loaded = 0;
     if (fixture->fd >= 0)
         disk_close(fixture->fd);
     fixture->fd = -1;
@@ -249,6 +251,90 @@ static void a_lookup_gives_what_a_scan_would(void **state)
     }
     assert_true(dense > 0);
     assert_false(look_up(fixture, 0, 0, "absent", 6));
+}
+
+static bool is_in_filter(struct fixture *fixture, uint32_t hash)
+{
+    const struct segment_index *index = fixture->index;
+    static unsigned char bytes[SEGMENT_INDEX_BLOCK_BYTES];
+    uint32_t bucket = segment_filter_bucket(hash, index->filter_buckets);
+    uint32_t byte = 0;
+    uint32_t block = segment_filter_block(index, bucket, &byte);
+    assert_true(block < index->directory_block);
+    if (block != fixture->filter_loaded)
+        read_block(fixture, block, bytes);
+    fixture->filter_loaded = block;
+    return segment_filter_has(bytes + byte, hash);
+}
+
+static void the_filter_has_every_hash_and_few_others(void **state)
+{
+    enum { OTHERS = 100000 };
+    struct fixture *fixture = *state;
+    build(fixture, 70000);
+    static unsigned char bytes[SEGMENT_INDEX_BLOCK_BYTES];
+    const struct segment_index *index = fixture->index;
+    for (uint32_t at = 0; at < index->directory_count; at++) {
+        read_block(fixture, index->directory_block + at / SEGMENT_INDEX_GROUPS, bytes);
+        assert_true(
+            is_in_filter(fixture, wire_little_load_u32(bytes + at % SEGMENT_INDEX_GROUPS * 12)));
+    }
+    uint32_t wrong = 0;
+    for (uint32_t at = 0; at < OTHERS; at++)
+        wrong += is_in_filter(fixture, (uint32_t)random_next(&fixture->random));
+    assert_true(wrong < OTHERS / 50);
+}
+
+/* An index of one partition, written and loaded. */
+static void build_topics(struct fixture *fixture, uint32_t records, uint32_t topics)
+{
+    struct segment_index_builder *builder =
+        segment_index_builder_create(&fixture->heap, SEED, &header, starts);
+    assert_non_null(builder);
+    for (uint32_t number = 0; number < records; number++) {
+        char topic[32];
+        int bytes = snprintf(topic, sizeof(topic), "t%u/%u", number % topics, number % topics % 7);
+        const struct segment_record record = {.offset = 4096 + (uint64_t)number * 96,
+                                              .view = {.sequence = starts[0].next + number,
+                                                       .topic = (const unsigned char *)topic,
+                                                       .topic_bytes = (uint16_t)bytes,
+                                                       .bytes = 96,
+                                                       .partition = starts[0].partition}};
+        assert_int_equal(segment_index_builder_add(builder, &record), 0);
+    }
+    struct segment_index *written = NULL;
+    int fd = -1;
+    assert_int_equal(segment_index_write(builder, fixture->directory, 123456, &written, &fd), 0);
+    disk_close(fd);
+    segment_index_builder_destroy(builder);
+    segment_index_destroy(&fixture->heap, written);
+    assert_int_equal(segment_index_load(fixture->directory, &fixture->heap, SEGMENT_SEED, NUMBER,
+                                        &fixture->index, &fixture->fd),
+                     0);
+}
+
+/* It begins where the sparse entries end, wherever that is. */
+static void the_filter_has_every_hash_in_whatever_block_it_begins(void **state)
+{
+    struct fixture *fixture = *state;
+    static unsigned char bytes[SEGMENT_INDEX_BLOCK_BYTES];
+    uint32_t begun = 0;
+    for (uint32_t sparse = SEGMENT_INDEX_PLACES - 6; sparse <= SEGMENT_INDEX_PLACES + 1; sparse++) {
+        uint32_t topics = sparse % 2 == 0 ? 20000 : 700;
+        build_topics(fixture, sparse * SEGMENT_INDEX_SPARSE_EVERY, topics);
+        const struct segment_index *index = fixture->index;
+        assert_int_equal(index->sparse_count, sparse);
+        begun += index->filter_byte == 0;
+        for (uint32_t at = 0; at < index->directory_count; at++) {
+            if (at % SEGMENT_INDEX_GROUPS == 0)
+                read_block(fixture, index->directory_block + at / SEGMENT_INDEX_GROUPS, bytes);
+            uint32_t hash =
+                wire_little_load_u32(bytes + at % SEGMENT_INDEX_GROUPS * SEGMENT_INDEX_GROUP_BYTES);
+            assert_true(is_in_filter(fixture, hash));
+        }
+        close_index(fixture);
+    }
+    assert_int_equal(begun, 4);
 }
 
 static void sparse_entries_name_every_32nd_record(void **state)
@@ -513,6 +599,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_lookup_gives_what_a_scan_would, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_hash_of_two_partitions_is_read_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_filter_has_every_hash_and_few_others, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_filter_has_every_hash_in_whatever_block_it_begins,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(sparse_entries_name_every_32nd_record, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_latest_ids_of_each_partition_are_kept, set_up,
                                         tear_down),
