@@ -61,6 +61,9 @@ struct broker_counters {
     uint64_t tail_bytes;       /* now; of recent records in memory */
     uint64_t blocks_fetched;   /* by late readers */
     uint64_t blocks_shared;    /* which they found in memory, or on their way */
+    uint64_t channel_waits;    /* turns in which a partition's appends waited for its channel */
+    uint64_t full_tails;       /* times that there was no room for recent records */
+    uint64_t waiting_reads;    /* now; pulls that the reader has no place for */
     uint64_t filters_loaded;   /* of closed segments */
     uint64_t filter_bytes;     /* now */
     uint64_t segments_skipped; /* by late readers, for what their filter says */

@@ -159,7 +159,8 @@ const struct config_key gateway_config_keys[] = {
      "memory of the log's recent messages; 0: an eighth of memory.bytes_max, at most 128M",
      AT(broker_tail_bytes)},
     {"broker.cache_bytes", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
-     "memory of what sessions that are far behind read; 0: a 32nd of memory.bytes_max, at most 32M",
+     "memory of what sessions that are far behind read, and half as much for filters over the log; "
+     "0: a 32nd of memory.bytes_max, at most 32M",
      AT(broker_cache_bytes)},
     {"broker.key_bytes_max", CONFIG_BYTES, "8G", 1048576, 1ULL << 44, NULL, NULL, false,
      "size on disk of sessions, retained values and wills; beyond it new ones are refused",

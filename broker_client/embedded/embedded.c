@@ -301,6 +301,7 @@ static void update_counters(struct embedded_handle *handle)
     counters->segments_begun = journal->segments;
     counters->held_bytes = handle->held_bytes;
     counters->tail_bytes = handle->account.bytes;
+    counters->waiting_reads = handle->reads.count;
     counters->blocks_fetched = reader->blocks_fetched;
     counters->blocks_shared = reader->blocks_shared;
     counters->filters_loaded = reader->filters_loaded;

@@ -314,6 +314,8 @@ static void join_appends(struct embedded_handle *handle, struct embedded_partiti
         partition->append_joined = 0;
         broker_queue_push(&partition->joined, broker_queue_pop(&partition->appends));
     }
+    handle->broker.counters.channel_waits +=
+        partition->appends.first != NULL && is_ahead_of_channel(partition);
     if (handle->segment_bytes > handle->tail_bytes_max / 2)
         journal_close_segment(handle->journal);
 }

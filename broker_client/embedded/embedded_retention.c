@@ -236,6 +236,7 @@ static bool evict(struct embedded_handle *handle)
     bool was_full = handle->is_full;
     /* Blocks and indexes stay: with many partitions they alone may be more than there is room. */
     handle->is_full = handle->account.bytes > handle->tail_bytes_max && handle->account.records > 0;
+    handle->broker.counters.full_tails += handle->is_full && !was_full;
     /* What the tail is full of may all be in the current segment, which nothing more can fill. */
     if (handle->is_full && !has_more && journal_close_segment(handle->journal))
         return true;

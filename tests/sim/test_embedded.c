@@ -237,6 +237,79 @@ static void an_id_from_before_a_crash_is_known_however_late(void **state)
     fixture_end(f);
 }
 
+struct lagging {
+    struct broker_append append;
+    struct lagging_test *test;
+};
+
+/* Many records of one partition, and its channel. */
+struct lagging_test {
+    struct embedded_fixture *f;
+    struct broker_pull channel;
+    struct lagging appends[24];
+    uint32_t done;
+    uint64_t fed;
+};
+
+static void on_lagging(struct broker_append *append)
+{
+    struct lagging *own = ps_container_of(append, struct lagging, append);
+    own->test->done++;
+    for (uint32_t i = 0; i < append->count; i++)
+        record_release(&own->test->f->heap, append->records[i]);
+}
+
+static void on_fed(struct broker_pull *pull)
+{
+    struct lagging_test *test = pull->request.owner;
+    test->fed += pull->count;
+    pull->from = pull->next;
+    assert_int_equal(broker_pull(test->f->brokers[0], pull), 0);
+}
+
+/* Subscribers would end up reading from the disk else. */
+static void a_partition_is_not_far_ahead_of_its_channel(void **state)
+{
+    (void)state;
+    static struct lagging_test test;
+    struct embedded_fixture *f = fixture_begin(3, EMBEDDED_COMMIT_SYNCED);
+    f->config.segment_bytes = 4 << 20;
+    f->config.tail_bytes = 32 << 20;
+    fixture_start(f, 1);
+    const struct sim_disk_faults slower = {.sync_delay_max_ns = 50 * MS};
+    sim_disk_set_faults(f->world, &slower);
+    test = (struct lagging_test){.f = f,
+                                 .channel = {.request = {.owner = &test},
+                                             .on_done = on_fed,
+                                             .from = 1,
+                                             .bytes_max = 1 << 20,
+                                             .wait = true}};
+    test.channel.hint.all = true;
+    assert_int_equal(broker_pull(f->brokers[0], &test.channel), 0);
+    for (uint32_t i = 0; i < ps_array_count(test.appends); i++) {
+        struct lagging *own = &test.appends[i];
+        own->test = &test;
+        own->append.on_done = on_lagging;
+        own->append.count = BROKER_APPEND_MAX;
+        for (uint32_t at = 0; at < BROKER_APPEND_MAX; at++)
+            own->append.records[at] = fixture_record(f, i * BROKER_APPEND_MAX + at);
+        assert_int_equal(broker_append(f->brokers[0], &own->append), 0);
+    }
+    const struct broker_counters *counters = broker_counters(f->brokers[0]);
+    for (uint32_t steps = 0; test.done < ps_array_count(test.appends); steps++) {
+        assert_true(steps < FIXTURE_STEPS_MAX);
+        fixture_step(f);
+    }
+    assert_true(counters->channel_waits > 0);
+    fixture_settle(f);
+    for (uint32_t steps = 0; test.fed < counters->appended_records; steps++) {
+        assert_true(steps < FIXTURE_STEPS_MAX);
+        fixture_step(f);
+    }
+    fixture_stop(f, true);
+    fixture_end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_stops_acknowledgements_and_heals),
         cmocka_unit_test(a_record_larger_than_a_segment_has_one_of_its_own),
         cmocka_unit_test(an_id_from_before_a_crash_is_known_however_late),
+        cmocka_unit_test(a_partition_is_not_far_ahead_of_its_channel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
