@@ -118,7 +118,7 @@ static void make_reader(struct subject *subject, uint64_t filter_bytes)
     const struct log_reader_events events = {
         .context = subject, .partition = on_partition, .on_read = on_read};
     const struct log_reader_limits limits = {
-        .cache_bytes = CACHE_BYTES, .filter_bytes = filter_bytes, .reads_max = 4};
+        .cache_bytes = CACHE_BYTES, .filter_bytes_max = filter_bytes, .reads_max = 4};
     if (result == 0)
         result = log_reader_create(&subject->store, subject->ring, &subject->heap, &limits, &events,
                                    &subject->reader);

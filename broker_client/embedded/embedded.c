@@ -446,7 +446,7 @@ static int create_parts(struct embedded_handle *handle)
                                              .wake_context = options->wake_context};
     const struct log_reader_limits limits = {
         .cache_bytes = config->cache_bytes / config->shard_count,
-        .filter_bytes = config->filter_bytes / config->shard_count,
+        .filter_bytes_max = config->filter_bytes_max / config->shard_count,
         .reads_max = config->reads_max};
     status = log_reader_create(&store->log, options->ring, options->heap, &limits, &reader,
                                &handle->reader);

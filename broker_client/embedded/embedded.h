@@ -36,7 +36,7 @@ struct embedded_store_config {
     uint64_t segment_bytes;       /* preallocated; 32 MiB */
     uint64_t tail_bytes;          /* recent records in memory, over all shards; 128 MiB */
     uint64_t cache_bytes;         /* blocks that late readers share, over all shards; 32 MiB */
-    uint64_t filter_bytes;        /* of filters, over all shards; half of cache_bytes */
+    uint64_t filter_bytes_max;    /* of filters, over all shards; half of cache_bytes */
     uint64_t key_map_bytes;       /* address space of the key-value store; 16 GiB */
     uint64_t key_bytes_max;       /* of keys and values; 0: what the map holds */
     uint64_t deduplication_ms;    /* 120,000 */

@@ -35,7 +35,7 @@ static void fill_defaults(struct embedded_store_config *config)
     config->segment_bytes = broker_default(config->segment_bytes, 32 * mib);
     config->tail_bytes = broker_default(config->tail_bytes, 128 * mib);
     config->cache_bytes = broker_default(config->cache_bytes, 32 * mib);
-    config->filter_bytes = broker_default(config->filter_bytes, config->cache_bytes / 2);
+    config->filter_bytes_max = broker_default(config->filter_bytes_max, config->cache_bytes / 2);
     config->key_map_bytes = broker_default(config->key_map_bytes, 16384 * mib);
     config->deduplication_ms = broker_default(config->deduplication_ms, DEDUPLICATION_MS);
     config->deduplication_max =

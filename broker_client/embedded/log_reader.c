@@ -134,7 +134,7 @@ int log_reader_create(struct log_store *store, struct ring *ring, struct heap *h
                                                .ring = ring,
                                                .heap = heap,
                                                .counters = &reader->counters,
-                                               .bytes_max = limits->filter_bytes};
+                                               .bytes_max = limits->filter_bytes_max};
     reader->context = (struct segment_read_context){.store = store,
                                                     .heap = heap,
                                                     .cache = reader->cache,

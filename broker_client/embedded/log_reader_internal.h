@@ -63,10 +63,10 @@ struct log_reader_counters {
 };
 
 struct log_reader_limits {
-    uint64_t cache_bytes;  /* of blocks, one at least; records larger than a block take half as much
-                              more, and one record of any size */
-    uint64_t filter_bytes; /* of filters */
-    uint32_t reads_max;    /* > 0 */
+    uint64_t cache_bytes; /* of blocks, one at least; records larger than a block take half as much
+                             more, and one record of any size */
+    uint64_t filter_bytes_max; /* of filters */
+    uint32_t reads_max;        /* > 0 */
 };
 
 /* Of the store its hash_seed, its log, its segments' references and files are used. 0 or -ENOMEM.

@@ -122,7 +122,7 @@ static int open_numbers(struct recovery *recovery)
     }
     if (result == -EPROTONOSUPPORT)
         return log_store_refuse(store, recovery->error, result,
-                                "numbers: another format than this version reads (1)");
+                                "numbers: another format than this version reads (2)");
     bool is_lost = result == -ENOENT || result == -EBADMSG;
     if (is_lost && store->config.is_repair) {
         numbers->commit = EMBEDDED_COMMIT_SYNCED;

@@ -381,7 +381,7 @@ void fixture_reader_create(struct fixture *fixture)
     const struct log_reader_events events = {
         .context = fixture, .partition = on_partition, .on_read = on_read};
     const struct log_reader_limits limits = {.cache_bytes = fixture->options.cache_bytes,
-                                             .filter_bytes = fixture->options.filter_bytes,
+                                             .filter_bytes_max = fixture->options.filter_bytes_max,
                                              .reads_max = fixture->options.reads_max};
     assert_int_equal(log_reader_create(&fixture->store, fixture->ring, &fixture->heap, &limits,
                                        &events, &fixture->reader),

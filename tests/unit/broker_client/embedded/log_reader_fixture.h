@@ -35,7 +35,7 @@ struct fixture_options {
     uint32_t large_chance; /* in 1024: a payload of up to 60,000 bytes */
     uint32_t gap_chance;   /* in 1024: sequences are left out */
     uint32_t cache_bytes;
-    uint32_t filter_bytes;
+    uint32_t filter_bytes_max;
     uint32_t reads_max;
     uint32_t segments_open_max; /* 0: every file stays open, and there is no helper */
     bool has_twins;             /* topic 0 in partition 0 has the hash of topic 1 in partition 1 */

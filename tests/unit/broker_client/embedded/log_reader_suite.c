@@ -19,7 +19,7 @@ static const struct fixture_options ordinary = {.seed = 1,
                                                 .large_chance = 8,
                                                 .gap_chance = 4,
                                                 .cache_bytes = 64 * BLOCK_BYTES,
-                                                .filter_bytes = 1 << 20,
+                                                .filter_bytes_max = 1 << 20,
                                                 .reads_max = FIXTURE_PULLS};
 
 static void run_all(struct fixture *fixture, uint32_t rounds)
@@ -137,7 +137,8 @@ static void filters_step_over_what_others_published(void **state)
         for (uint32_t round = 0; round < 20 && counters->filters_loaded < options.segments; round++)
             pull_absent(fixture);
         assert_int_equal(counters->filters_loaded, options.segments);
-        assert_true(counters->filter_bytes > 0 && counters->filter_bytes <= options.filter_bytes);
+        assert_true(counters->filter_bytes > 0 &&
+                    counters->filter_bytes <= options.filter_bytes_max);
         uint64_t skipped = counters->segments_skipped;
         uint64_t fetched = counters->blocks_fetched;
         uint64_t opens = atomic_load(&fixture->store.opens);
@@ -158,17 +159,17 @@ static void filters_stay_within_their_room(void **state)
     options.seed = 22;
     options.segments = FIXTURE_SEGMENTS_MAX;
     options.records = 60;
-    options.filter_bytes = 2 * BLOCK_BYTES;
+    options.filter_bytes_max = 2 * BLOCK_BYTES;
     struct fixture *fixture = fixture_create(&options);
     const struct log_reader_counters *counters = log_reader_counters(fixture->reader);
     for (uint32_t round = 0; round < 12; round++) {
         pull_absent(fixture);
-        assert_true(counters->filter_bytes <= options.filter_bytes);
+        assert_true(counters->filter_bytes <= options.filter_bytes_max);
     }
     assert_true(counters->filters_loaded > 0);
     run_all(fixture, 1);
     fixture_destroy(fixture);
-    options.filter_bytes = 0;
+    options.filter_bytes_max = 0;
     fixture = fixture_create(&options);
     for (uint32_t round = 0; round < 4; round++)
         pull_absent(fixture);

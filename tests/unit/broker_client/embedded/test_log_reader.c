@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/base.h"
+#include "core/disk.h"
 #include "core/log.h"
 #include "core/ring.h"
 #include "core/ring_file.h"
@@ -55,7 +56,7 @@ static const struct fixture_options small = {.seed = 100,
                                              .large_chance = 12,
                                              .gap_chance = 4,
                                              .cache_bytes = 16 * BLOCK_BYTES,
-                                             .filter_bytes = 1 << 20,
+                                             .filter_bytes_max = 1 << 20,
                                              .reads_max = FIXTURE_PULLS};
 
 static uint64_t lines(const struct fixture *fixture)
@@ -170,6 +171,54 @@ static void a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten(void **sta
     fixture_forget(fixture, 0, 1);
     fixture_finish(fixture);
     assert_true(own->removed > 0);
+    fixture_destroy(fixture);
+}
+
+static void move_index(const struct fixture *fixture, bool is_away)
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(fixture->segments[0].number, "idx", name);
+    int result = is_away ? disk_rename(fixture->directory, name, "away")
+                         : disk_rename(fixture->directory, "away", name);
+    assert_int_equal(result, 0);
+}
+
+static void files_that_cannot_be_opened_are_tried_again(void **state)
+{
+    (void)state;
+    struct fixture_options options = small;
+    options.segments_open_max = 2;
+    struct fixture *fixture = fixture_create(&options);
+    const struct log_reader_counters *counters = log_reader_counters(fixture->reader);
+    move_index(fixture, true);
+    const struct fixture_pull *own = pull_all(fixture, 0, 0);
+    turns_until(fixture, sim_world_now_ns(world) + SECOND_NS);
+    assert_false(own->is_done);
+    assert_true(counters->read_failures > 1);
+    assert_int_equal(lines(fixture), 1);
+    move_index(fixture, false);
+    fixture_finish(fixture);
+    assert_true(own->given > 0);
+    fixture_destroy(fixture);
+}
+
+/* As connections may take them all for a while: that is no failure of the disk. */
+static void descriptors_that_are_missing_are_waited_for(void **state)
+{
+    (void)state;
+    struct fixture_options options = small;
+    options.segments_open_max = 2;
+    struct fixture *fixture = fixture_create(&options);
+    sim_disk_set_descriptors(world, sim_disk_open_count(world) + 1);
+    const struct fixture_pull *own = pull_all(fixture, 0, 0);
+    turns_until(fixture, sim_world_now_ns(world) + SECOND_NS);
+    assert_false(own->is_done);
+    assert_int_equal(fixture->store.open_count, 0);
+    sim_disk_set_descriptors(world, SIM_DISK_DESCRIPTORS_MAX);
+    fixture_finish(fixture);
+    assert_true(own->given > 0);
+    assert_int_equal(log_reader_counters(fixture->reader)->read_failures, 0);
+    assert_int_equal(lines(fixture), 0);
     fixture_destroy(fixture);
 }
 
@@ -396,6 +445,8 @@ int main(void)
         cmocka_unit_test(a_disk_that_fails_often_slows_pulls_and_hides_nothing),
         cmocka_unit_test(a_damaged_record_is_waited_for_and_others_go_on),
         cmocka_unit_test(a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten),
+        cmocka_unit_test(files_that_cannot_be_opened_are_tried_again),
+        cmocka_unit_test(descriptors_that_are_missing_are_waited_for),
         cmocka_unit_test(a_damaged_filter_is_not_used),
         cmocka_unit_test(flipped_bits_never_give_a_wrong_answer),
         cmocka_unit_test(flipped_headers_hide_no_record_from_a_walk),
