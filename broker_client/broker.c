@@ -116,11 +116,12 @@ int broker_get(struct broker *broker, struct broker_get *get)
 
 int broker_commit(struct broker *broker, struct broker_commit *commit)
 {
-    ps_assert(commit->count > 0 && commit->count <= BROKER_KEYS_MAX);
+    ps_assert(commit->count > 0 &&
+              commit->count <= (commit->many != NULL ? BROKER_WRITES_MAX : BROKER_KEYS_MAX));
     if (commit->guard_key.count > BROKER_KEY_BYTES_MAX)
         return -EINVAL;
     for (uint16_t index = 0; index < commit->count; index++)
-        if (!is_key(commit->writes[index].key))
+        if (!is_key(broker_commit_write(commit, index)->key))
             return -EINVAL;
     request_prepare(&commit->request, BROKER_REQUEST_COMMIT);
     return request_answer(broker, &commit->request, broker->driver->commit(broker, commit));

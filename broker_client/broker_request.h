@@ -16,8 +16,9 @@ enum {
     BROKER_APPEND_MAX = 256,       /* records in one append or relay */
     BROKER_PULL_RECORDS_MAX = 256, /* records in one answer to a pull */
     BROKER_KEY_BYTES_MAX = 480,
-    BROKER_KEYS_MAX = 64, /* keys in one get or commit */
-    BROKER_LIST_MAX = 64  /* entries in one page */
+    BROKER_KEYS_MAX = 64,    /* keys in one get or commit */
+    BROKER_LIST_MAX = 64,    /* entries in one page */
+    BROKER_WRITES_MAX = 1024 /* in one commit that brings memory for them */
 };
 
 enum broker_status {
@@ -139,10 +140,22 @@ struct broker_commit {
     void (*on_done)(struct broker_commit *commit);
     struct broker_bytes guard_key; /* count 0: no guard */
     uint64_t guard_revision;
-    uint16_t count;
+    uint16_t count; /* 1 to BROKER_KEYS_MAX, of `many` 1 to BROKER_WRITES_MAX */
     enum broker_status status;
+    struct broker_write *many; /* instead of `writes`; must live until on_done. NULL: `writes` */
     struct broker_write writes[BROKER_KEYS_MAX];
 };
+
+static inline struct broker_write *broker_commit_writes(struct broker_commit *commit)
+{
+    return commit->many != NULL ? commit->many : commit->writes;
+}
+
+static inline const struct broker_write *broker_commit_write(const struct broker_commit *commit,
+                                                             uint32_t index)
+{
+    return commit->many != NULL ? &commit->many[index] : &commit->writes[index];
+}
 
 struct broker_entry {
     struct broker_bytes key;

@@ -402,7 +402,7 @@ static bool make_entries(struct memory_store *store, struct heap *heap,
 {
     bool is_good = true;
     for (uint32_t index = 0; index < commit->count; index++) {
-        const struct broker_write *write = &commit->writes[index];
+        const struct broker_write *write = broker_commit_write(commit, index);
         out_made[index] = NULL;
         if (!is_good || write->kind == BROKER_DELETE)
             continue;
@@ -428,7 +428,7 @@ static bool is_as_expected(struct memory_store *store, const struct broker_commi
         current_revision(store, commit->guard_key, wall_ms) != commit->guard_revision)
         return false;
     for (uint32_t index = 0; index < commit->count; index++) {
-        const struct broker_write *write = &commit->writes[index];
+        const struct broker_write *write = broker_commit_write(commit, index);
         if (write->expected_revision != BROKER_ANY_REVISION &&
             current_revision(store, write->key, wall_ms) != write->expected_revision)
             return false;
@@ -443,7 +443,9 @@ static uint64_t replaced_bytes(struct memory_store *store, const struct broker_c
     uint64_t bytes = 0;
     for (uint32_t index = 0; index < commit->count; index++) {
         const struct memory_entry *entry =
-            made[index] != NULL ? memory_keys_find(&store->keys, commit->writes[index].key) : NULL;
+            made[index] != NULL
+                ? memory_keys_find(&store->keys, broker_commit_write(commit, index)->key)
+                : NULL;
         bytes += entry != NULL ? memory_entry_bytes(entry) : 0;
     }
     return bytes;
@@ -477,8 +479,9 @@ static bool make_room(struct memory_store *store, const struct broker_commit *co
 static void apply(struct memory_store *store, struct heap *heap, struct broker_commit *commit,
                   struct memory_entry **made, struct gone *gone)
 {
+    struct broker_write *writes = broker_commit_writes(commit);
     for (uint32_t index = 0; index < commit->count; index++) {
-        struct broker_write *write = &commit->writes[index];
+        struct broker_write *write = &writes[index];
         write->revision = 0;
         if (made[index] != NULL) {
             gone_add(gone, memory_keys_put(&store->keys, made[index]));
@@ -505,7 +508,7 @@ void memory_store_commit(struct memory_store *store, const struct broker_options
                          struct broker_commit *commit, uint64_t wall_ms)
 {
     struct heap *heap = options->heap;
-    struct memory_entry *made[BROKER_KEYS_MAX];
+    struct memory_entry *made[BROKER_WRITES_MAX];
     struct gone gone = {NULL};
     commit->status = BROKER_FULL;
     if (!make_entries(store, heap, commit, wall_ms, made))

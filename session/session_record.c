@@ -113,7 +113,7 @@ void session_record_own_encode(const struct hub *hub, const struct session *sess
     wire_write_u64(&writer, stored->line_run);
     wire_write_u8(&writer, stored->line_shard);
     wire_write_u64(&writer, stored->line_number);
-    wire_write_u16(&writer, stored->block_count);
+    wire_write_u16(&writer, stored->blocks_named);
     wire_write_u16(&writer, session->stored->next_packet_id);
     wire_write_u16(&writer, hub->partition_count);
     for (uint32_t p = 0; p < hub->partition_count; p++)
@@ -218,6 +218,7 @@ int session_record_own_decode(struct hub *hub, struct session *session, const vo
     stored->line_shard = wire_read_u8(&reader);
     stored->line_number = wire_read_u64(&reader);
     stored->block_count = wire_read_u16(&reader);
+    stored->blocks_named = stored->block_count;
     stored->next_packet_id = wire_read_u16(&reader);
     stored->kept_packet_id = stored->next_packet_id;
     if (wire_read_u16(&reader) != hub->partition_count || reader.fault != WIRE_FAULT_NONE)

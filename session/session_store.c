@@ -42,8 +42,10 @@ struct store_operation {
         struct broker_get get;
         struct broker_list list;
     };
-    void *memory[BROKER_KEYS_MAX]; /* keys and values of the writes */
-    uint32_t memory_count;
+    uint32_t writes_max;
+    void *many;    /* room for more writes, and pointers to their memory, than fit here */
+    void **memory; /* keys and values of the writes */
+    void *few[BROKER_KEYS_MAX];
 };
 
 static struct store_operation *create(struct hub *hub, struct session *session,
@@ -54,6 +56,8 @@ static struct store_operation *create(struct hub *hub, struct session *session,
         return NULL;
     operation->hub = hub;
     operation->kind = kind;
+    operation->writes_max = BROKER_KEYS_MAX;
+    operation->memory = operation->few;
     operation->next_of_all = hub->store_all;
     operation->link_of_all = &hub->store_all;
     if (operation->next_of_all != NULL)
@@ -72,8 +76,10 @@ static void destroy(struct store_operation *operation)
     *operation->link_of_all = operation->next_of_all;
     if (operation->next_of_all != NULL)
         operation->next_of_all->link_of_all = operation->link_of_all;
-    for (uint32_t i = 0; i < operation->memory_count; i++)
+    uint32_t writes = operation->kind == OPERATION_COMMIT ? operation->commit.count : 0;
+    for (uint32_t i = 0; i < writes; i++)
         heap_free(heap, operation->memory[i]);
+    heap_free(heap, operation->many);
     heap_free(heap, operation);
 }
 
@@ -146,13 +152,14 @@ static void *add_write(struct store_operation *operation, enum broker_write_kind
                        const char *key, uint32_t key_bytes, size_t value_bytes,
                        uint64_t time_to_live_ms)
 {
-    ps_assert(operation->commit.count < BROKER_KEYS_MAX);
+    struct broker_commit *commit = &operation->commit;
+    ps_assert(commit->count < operation->writes_max);
     char *memory = heap_alloc(operation->hub->heap, key_bytes + value_bytes);
     if (memory == NULL)
         return NULL;
-    operation->memory[operation->memory_count++] = memory;
+    operation->memory[commit->count] = memory;
     memcpy(memory, key, key_bytes);
-    operation->commit.writes[operation->commit.count++] = (struct broker_write){
+    broker_commit_writes(commit)[commit->count++] = (struct broker_write){
         .kind = kind,
         .key = {memory, key_bytes},
         .value = {memory + key_bytes, (uint32_t)value_bytes},
@@ -218,11 +225,26 @@ static void on_committed(struct broker_commit *commit)
     destroy(operation);
 }
 
-static struct store_operation *create_commit(struct hub *hub, struct session *session)
+/* With room for so many writes, at most BROKER_WRITES_MAX. */
+static struct store_operation *create_commit(struct hub *hub, struct session *session,
+                                             uint32_t writes_max)
 {
     struct store_operation *operation = create(hub, session, OPERATION_COMMIT);
-    if (operation != NULL)
-        operation->commit.on_done = on_committed;
+    if (operation == NULL)
+        return NULL;
+    operation->commit.on_done = on_committed;
+    if (writes_max <= BROKER_KEYS_MAX)
+        return operation;
+    struct broker_write *many =
+        heap_alloc(hub->heap, writes_max * (sizeof(struct broker_write) + sizeof(void *)));
+    if (many == NULL) {
+        destroy(operation);
+        return NULL;
+    }
+    operation->many = many;
+    operation->commit.many = many;
+    operation->memory = (void **)(many + writes_max);
+    operation->writes_max = writes_max;
     return operation;
 }
 
@@ -305,53 +327,93 @@ bool session_store_place(struct hub *hub, struct session *session, uint16_t *out
     return true;
 }
 
-/* Asks for a full commit. Result: an empty one for the rest, or NULL. They are answered in order,
- * so that the last one knows whether all were good. */
-static struct store_operation *ask_part(struct hub *hub, struct session *session,
-                                        struct store_operation *full)
+/* Several writes of one session: in one commit if the driver writes several keys as one, else in as
+ * many as it takes. They are answered in order, so that the last one knows whether all were good.
+ */
+struct parts {
+    struct hub *hub;
+    struct session *session;
+    struct store_operation *at;     /* being filled; NULL: memory is out */
+    struct store_operation *before; /* asked for last, or NULL */
+    bool is_whole;
+};
+
+static bool begin_parts(struct parts *parts, uint32_t writes)
 {
-    full->next_part = create_commit(hub, session);
+    struct hub *hub = parts->hub;
+    parts->is_whole = broker_is_atomic(hub->broker) && writes <= BROKER_WRITES_MAX;
+    parts->at = create_commit(hub, parts->session, parts->is_whole ? writes : BROKER_KEYS_MAX);
+    return parts->at != NULL;
+}
+
+static bool next_part(struct parts *parts)
+{
+    struct store_operation *full = parts->at;
+    parts->at = create_commit(parts->hub, parts->session, BROKER_KEYS_MAX);
+    full->next_part = parts->at;
+    parts->before = full;
     ask(full);
-    return full->next_part;
+    return parts->at != NULL;
 }
 
-/* Gives up a commit that was not asked for; the one before it forgets it. */
-static void give_up_part(struct store_operation *operation, struct store_operation *before)
+static bool make_room(struct parts *parts)
 {
-    if (before != NULL)
-        before->next_part = NULL;
-    if (operation != NULL)
-        destroy(operation);
+    return parts->at->commit.count < parts->at->writes_max || next_part(parts);
 }
 
-/* Writes own record and marked (or all) blocks, in as many commits as it takes; on_done at the last
- * one. */
+/* Asks for the last one, or gives it up when there was no memory. */
+static void end_parts(struct parts *parts, bool is_good, session_store_done *on_done, void *context)
+{
+    if (is_good) {
+        parts->at->on_done = on_done;
+        parts->at->context = context;
+        ask(parts->at);
+        return;
+    }
+    if (parts->at != NULL) {
+        if (parts->before != NULL)
+            parts->before->next_part = NULL;
+        destroy(parts->at);
+    }
+    fail(parts->hub, parts->session, on_done, context);
+}
+
+static bool is_to_be_written(const struct stored_session *stored, uint32_t block,
+                             bool is_everything)
+{
+    return is_everything || stored->blocks[block].is_marked;
+}
+
+static uint32_t count_writes(const struct stored_session *stored, bool is_everything)
+{
+    uint32_t writes = 1;
+    for (uint32_t block = 0; block < stored->block_count; block++)
+        writes += is_to_be_written(stored, block, is_everything);
+    return writes;
+}
+
+/* Writes marked (or all) blocks and the own record. In parts every step is legal: the own record
+ * comes first as it is now, for blocks leave out the starts that the session has passed, but names
+ * the blocks that it named before; and once more at the end, when all that it names is there. */
 static void write_all(struct hub *hub, struct session *session, bool is_everything,
                       uint64_t time_to_live_ms, session_store_done *on_done, void *context)
 {
     struct stored_session *stored = session->stored;
-    struct store_operation *operation = create_commit(hub, session);
-    struct store_operation *before = NULL;
-    bool is_good = operation != NULL && add_own(operation, session, time_to_live_ms);
+    struct parts parts = {.hub = hub, .session = session};
+    uint32_t writes = count_writes(stored, is_everything);
+    bool is_good = begin_parts(&parts, writes);
+    if (is_good && !parts.is_whole && writes > 1 && stored->is_written)
+        is_good = add_own(parts.at, session, time_to_live_ms) && next_part(&parts);
     for (uint32_t block = 0; is_good && block < stored->block_count; block++) {
-        if (!is_everything && !stored->blocks[block].is_marked)
+        if (!is_to_be_written(stored, block, is_everything))
             continue;
-        if (operation->commit.count == BROKER_KEYS_MAX) {
-            before = operation;
-            operation = ask_part(hub, session, before);
-        }
         is_good =
-            operation != NULL && add_block(operation, session, (uint16_t)block, time_to_live_ms);
+            make_room(&parts) && add_block(parts.at, session, (uint16_t)block, time_to_live_ms);
         stored->blocks[block].is_marked = false;
     }
-    if (!is_good) {
-        give_up_part(operation, before);
-        fail(hub, session, on_done, context);
-        return;
-    }
-    operation->on_done = on_done;
-    operation->context = context;
-    ask(operation);
+    stored->blocks_named = stored->block_count;
+    is_good = is_good && make_room(&parts) && add_own(parts.at, session, time_to_live_ms);
+    end_parts(&parts, is_good, on_done, context);
 }
 
 uint64_t session_store_attached_ms(const struct hub *hub)
@@ -396,7 +458,7 @@ void session_store_write_filters(struct hub *hub, struct session *session,
 void session_store_write_own(struct hub *hub, struct session *session, session_store_done *on_done)
 {
     name_line(hub, session);
-    struct store_operation *operation = create_commit(hub, session);
+    struct store_operation *operation = create_commit(hub, session, 1);
     if (operation == NULL || !add_own(operation, session, session_store_attached_ms(hub))) {
         if (operation != NULL)
             destroy(operation);
@@ -417,34 +479,22 @@ void session_store_save(struct hub *hub, struct session *session, session_store_
     stored->is_attached = was_attached; /* listed until that is committed */
 }
 
-/* Deletes the own record and `blocks` blocks; on_done, if any, at the last commit. */
+/* Deletes `blocks` blocks and then the own record, without which no block counts. */
 static void delete_keys(struct hub *hub, struct session *session, uint32_t blocks,
                         session_store_done *on_done, void *context)
 {
     char key[KEY_BYTES_MAX];
-    struct store_operation *operation = create_commit(hub, session);
-    if (operation == NULL || add_write(operation, BROKER_DELETE, key,
-                                       write_key(session, SESSION_STORE_KIND, key), 0, 0) == NULL)
-        goto fail;
-    for (uint32_t block = 0; block < blocks; block++) {
-        if (operation->commit.count == BROKER_KEYS_MAX) {
-            ask(operation);
-            operation = create_commit(hub, session);
-            if (operation == NULL)
-                goto fail;
-        }
+    struct parts parts = {.hub = hub, .session = session};
+    bool is_good = begin_parts(&parts, blocks + 1);
+    for (uint32_t block = 0; is_good && block < blocks; block++) {
         uint32_t key_bytes = write_block_key(session, (uint16_t)block, key);
-        if (add_write(operation, BROKER_DELETE, key, key_bytes, 0, 0) == NULL)
-            goto fail;
+        is_good =
+            make_room(&parts) && add_write(parts.at, BROKER_DELETE, key, key_bytes, 0, 0) != NULL;
     }
-    operation->on_done = on_done;
-    operation->context = context;
-    ask(operation);
-    return;
-fail:
-    if (operation != NULL)
-        destroy(operation);
-    fail(hub, session, on_done, context);
+    uint32_t key_bytes = write_key(session, SESSION_STORE_KIND, key);
+    is_good = is_good && make_room(&parts) &&
+              add_write(parts.at, BROKER_DELETE, key, key_bytes, 0, 0) != NULL;
+    end_parts(&parts, is_good, on_done, context);
 }
 
 void session_store_delete(struct hub *hub, struct session *session)
@@ -459,7 +509,7 @@ void session_store_put(struct hub *hub, struct session *session, const char *key
                        uint32_t key_bytes, const void *value, size_t value_bytes,
                        uint64_t time_to_live_ms, session_store_done *on_done)
 {
-    struct store_operation *operation = create_commit(hub, session);
+    struct store_operation *operation = create_commit(hub, session, 1);
     void *room = operation == NULL ? NULL
                                    : add_write(operation, BROKER_PUT, key, key_bytes, value_bytes,
                                                time_to_live_ms);
@@ -476,7 +526,7 @@ void session_store_put(struct hub *hub, struct session *session, const char *key
 
 void session_store_remove(struct hub *hub, const char *key, uint32_t key_bytes)
 {
-    struct store_operation *operation = create_commit(hub, NULL);
+    struct store_operation *operation = create_commit(hub, NULL, 1);
     if (operation == NULL || add_write(operation, BROKER_DELETE, key, key_bytes, 0, 0) == NULL) {
         if (operation != NULL)
             destroy(operation);

@@ -299,7 +299,7 @@ static int check_commit(struct embedded_keys *keys, const struct broker_commit *
         is_as_expected = has_revision(&out_olds[0], wall_ms, commit->guard_revision);
     }
     for (uint32_t index = 0; is_as_expected && index < commit->count; index++) {
-        const struct broker_write *write = &commit->writes[index];
+        const struct broker_write *write = broker_commit_write(commit, index);
         int status = look_up_old(keys, write->key, &out_olds[index]);
         if (status < 0)
             return status;
@@ -317,7 +317,7 @@ static bool has_room(struct embedded_keys *keys, const struct broker_commit *com
     uint64_t added = 0;
     uint64_t replaced = 0;
     for (uint32_t index = 0; index < commit->count; index++) {
-        const struct broker_write *write = &commit->writes[index];
+        const struct broker_write *write = broker_commit_write(commit, index);
         if (write->kind != BROKER_PUT)
             continue;
         if (write->value.count > UINT32_MAX - RECORD_HEAD_BYTES)
@@ -435,16 +435,28 @@ static int delete_key(struct embedded_keys *keys, struct broker_write *write,
 /* Callers name a key once in a commit; who does not, gets what the last write says. */
 static bool is_repeated(const struct broker_commit *commit, uint32_t index)
 {
+    const struct broker_bytes key = broker_commit_write(commit, index)->key;
     for (uint32_t before = 0; before < index; before++)
-        if (broker_compare_bytes(commit->writes[before].key, commit->writes[index].key) == 0)
+        if (broker_compare_bytes(broker_commit_write(commit, before)->key, key) == 0)
             return true;
     return false;
+}
+
+/* Then no key is repeated; large commits are. */
+static bool is_ascending(const struct broker_commit *commit)
+{
+    for (uint32_t index = 1; index < commit->count; index++)
+        if (broker_compare_bytes(broker_commit_write(commit, index - 1)->key,
+                                 broker_commit_write(commit, index)->key) >= 0)
+            return false;
+    return true;
 }
 
 static int run_commit(struct embedded_keys *keys, struct embedded_task *task)
 {
     struct broker_commit *commit = ps_container_of(task->request, struct broker_commit, request);
-    struct old_value olds[BROKER_KEYS_MAX];
+    struct broker_write *writes = broker_commit_writes(commit);
+    struct old_value olds[BROKER_WRITES_MAX];
     int status = check_commit(keys, commit, olds);
     if (status == -ESTALE) {
         commit->status = BROKER_CONFLICT;
@@ -456,9 +468,10 @@ static int run_commit(struct embedded_keys *keys, struct embedded_task *task)
         commit->status = BROKER_FULL;
         return 0;
     }
+    bool may_repeat = !is_ascending(commit);
     for (uint32_t index = 0; status == 0 && index < commit->count; index++) {
-        struct broker_write *write = &commit->writes[index];
-        if (is_repeated(commit, index))
+        struct broker_write *write = &writes[index];
+        if (may_repeat && is_repeated(commit, index))
             status = look_up_old(keys, write->key, &olds[index]);
         if (status == 0)
             status = write->kind == BROKER_PUT ? put(keys, write, &olds[index])

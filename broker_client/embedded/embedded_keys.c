@@ -321,8 +321,10 @@ static void retry(struct embedded_keys *keys)
 static uint64_t commit_bytes(const struct broker_commit *commit)
 {
     uint64_t bytes = 0;
-    for (uint32_t index = 0; index < commit->count; index++)
-        bytes += commit->writes[index].key.count + (uint64_t)commit->writes[index].value.count;
+    for (uint32_t index = 0; index < commit->count; index++) {
+        const struct broker_write *write = broker_commit_write(commit, index);
+        bytes += write->key.count + (uint64_t)write->value.count;
+    }
     return bytes;
 }
 

@@ -4,6 +4,7 @@
 #include "broker_contract_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/base.h"
 
@@ -162,6 +163,48 @@ static void a_commit_is_written_as_a_whole_or_not_at_all(void **state)
     assert_int_equal(assert_value(contract, "c", "new"), commit.writes[2].revision);
     assert_true(commit.writes[0].revision < commit.writes[1].revision);
     assert_true(commit.writes[1].revision < commit.writes[2].revision);
+}
+
+/* So many that they need memory of their own. */
+static void a_commit_of_many_writes_is_no_different(void **state)
+{
+    struct contract *contract = *state;
+    struct broker_commit commit;
+    struct broker_write *many = calloc(BROKER_WRITES_MAX, sizeof(*many));
+    char(*keys)[8] = calloc(BROKER_WRITES_MAX, sizeof(*keys));
+    const uint32_t last = BROKER_WRITES_MAX - 1;
+    assert_true(many != NULL && keys != NULL);
+    prepare_commit(contract, &commit);
+    commit.many = many;
+    for (uint32_t index = 0; index <= last; index++) {
+        snprintf(keys[index], sizeof(keys[index]), "m%04u", index);
+        many[index] = (struct broker_write){.key = bytes_of(keys[index]),
+                                            .value = bytes_of(keys[index]),
+                                            .expected_revision = BROKER_ANY_REVISION};
+    }
+    commit.count = BROKER_WRITES_MAX;
+    if (broker_is_atomic(contract->brokers[0])) {
+        many[last].expected_revision = 5;
+        commit_as(contract, &commit, BROKER_CONFLICT);
+        assert_value(contract, "m0000", NULL);
+        assert_value(contract, "m0500", NULL);
+        many[last].expected_revision = 0;
+    }
+    commit_as(contract, &commit, BROKER_OK);
+    for (uint32_t index = 0; index <= last; index += last / 3) {
+        uint64_t revision = assert_value(contract, keys[index], keys[index]);
+        assert_int_equal(revision, many[index].revision);
+    }
+    for (uint32_t index = 0; index <= last; index++) {
+        assert_true(index == 0 || many[index].revision > many[index - 1].revision);
+        many[index].kind = BROKER_DELETE;
+        many[index].expected_revision = many[index].revision;
+    }
+    commit_as(contract, &commit, BROKER_OK);
+    assert_value(contract, keys[0], NULL);
+    assert_value(contract, keys[last], NULL);
+    free(keys);
+    free(many);
 }
 
 static void a_guard_must_hold(void **state)
@@ -573,6 +616,7 @@ const struct CMUnitTest broker_contract_keys_tests[] = {
     cmocka_unit_test(an_expected_revision_must_hold),
     cmocka_unit_test(expected_revision_0_creates_and_never_replaces),
     cmocka_unit_test(a_commit_is_written_as_a_whole_or_not_at_all),
+    cmocka_unit_test(a_commit_of_many_writes_is_no_different),
     cmocka_unit_test(a_guard_must_hold),
     cmocka_unit_test(a_guard_may_be_written_by_its_own_commit),
     cmocka_unit_test(a_key_with_a_time_to_live_goes),

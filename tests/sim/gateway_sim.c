@@ -86,6 +86,7 @@ void gateway_sim_start(struct gateway_sim *gateway, struct sim_world *world,
     ps_assert(is_open);
     gateway->slow_brokers.world = world;
     gateway->slow_brokers.delay_max_ns = scenario->broker_delay_us_max * 1000ULL;
+    gateway->slow_brokers.writes_singly = scenario->writes_keys_singly;
     random_init(&gateway->slow_brokers.random, scenario->seed ^ 0xd15c);
     socklen_t bytes = 0;
     int status = address_parse("127.0.0.1:1883", &gateway->address, &bytes);

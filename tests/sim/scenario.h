@@ -91,6 +91,7 @@ struct scenario {
     uint32_t buffer_bytes; /* of a socket */
     struct sim_faults faults;
     uint32_t broker_delay_us_max; /* of what is asked of it; 0: it is as fast as memory */
+    bool writes_keys_singly;      /* a slow one: a commit of several keys is not one write */
     uint32_t crash_count;
     enum crash_moment crash_moment;
     bool crash_changes_shards; /* the gateway begins again with a drawn number of shards */

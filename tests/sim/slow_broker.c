@@ -16,6 +16,15 @@ struct slow_request {
     uint64_t due_ns;
 };
 
+/* One write of a commit of several. */
+struct single_write {
+    struct single_write *next;
+    struct single_write **link;
+    struct broker_commit *whole;
+    bool is_last;
+    struct broker_commit commit;
+};
+
 /* The handles of the gateway that runs on this thread, and what the memory driver would do. */
 static _Thread_local struct slow_brokers *current;
 static _Thread_local const struct broker_driver *inner;
@@ -48,7 +57,7 @@ static int send_off(struct broker *broker, struct broker_request *request)
 static bool is_too_large(const struct broker_commit *commit)
 {
     for (uint32_t i = 0; i < commit->count; i++) {
-        if (commit->writes[i].value.count > current->value_bytes_max)
+        if (broker_commit_write(commit, i)->value.count > current->value_bytes_max)
             return current->value_bytes_max != 0;
     }
     return false;
@@ -92,6 +101,8 @@ static int arrive(struct broker *broker, struct broker_request *request)
     case BROKER_REQUEST_GET:
         return inner->get(broker, ps_container_of(request, struct broker_get, request));
     case BROKER_REQUEST_COMMIT:
+        current->commits++;
+        current->writes += ps_container_of(request, struct broker_commit, request)->count;
         return inner->commit(broker, ps_container_of(request, struct broker_commit, request));
     case BROKER_REQUEST_LIST:
         return inner->list(broker, ps_container_of(request, struct broker_list, request));
@@ -164,9 +175,56 @@ static int get(struct broker *broker, struct broker_get *request)
     return send_off(broker, &request->request);
 }
 
+static void free_single(struct single_write *single)
+{
+    *single->link = single->next;
+    if (single->next != NULL)
+        single->next->link = single->link;
+    free(single);
+}
+
+/* The commit fails with the first of its writes that does; the others stand. */
+static void on_single(struct broker_commit *commit)
+{
+    struct single_write *single = ps_container_of(commit, struct single_write, commit);
+    struct broker_commit *whole = single->whole;
+    if (whole->status == BROKER_OK)
+        whole->status = commit->status;
+    bool is_last = single->is_last;
+    free_single(single);
+    if (is_last)
+        broker_request_finish(&whole->request);
+}
+
+static void send_off_singly(struct broker *broker, struct broker_commit *whole)
+{
+    struct single_write **first = &current->handles[shard_of(broker)].singles;
+    whole->status = BROKER_OK;
+    for (uint32_t i = 0; i < whole->count; i++) {
+        struct single_write *single = calloc(1, sizeof(*single));
+        ps_assert(single != NULL);
+        single->whole = whole;
+        single->is_last = i + 1U == whole->count;
+        single->commit.on_done = on_single;
+        single->commit.count = 1;
+        single->commit.writes[0] = *broker_commit_write(whole, i);
+        single->commit.request.kind = BROKER_REQUEST_COMMIT;
+        single->commit.request.is_taken = true;
+        single->next = *first;
+        single->link = first;
+        if (single->next != NULL)
+            single->next->link = &single->next;
+        *first = single;
+        send_off(broker, &single->commit.request);
+    }
+}
+
 static int commit(struct broker *broker, struct broker_commit *request)
 {
-    return send_off(broker, &request->request);
+    if (!current->writes_singly)
+        return send_off(broker, &request->request);
+    send_off_singly(broker, request);
+    return 0;
 }
 
 static int list(struct broker *broker, struct broker_list *request)
@@ -202,6 +260,8 @@ void slow_brokers_add(struct slow_brokers *brokers, uint32_t shard, struct broke
     slow.list = list;
     slow.hold = hold;
     broker->driver = &slow;
+    if (brokers->writes_singly)
+        broker->is_atomic = false;
 }
 
 void slow_brokers_end(struct slow_brokers *brokers)
@@ -212,6 +272,8 @@ void slow_brokers_end(struct slow_brokers *brokers)
             brokers->handles[shard].first = sent->next;
             free(sent);
         }
+        while (brokers->handles[shard].singles != NULL)
+            free_single(brokers->handles[shard].singles);
         brokers->handles[shard].last = NULL;
         brokers->handles[shard].broker = NULL;
     }

@@ -2,7 +2,8 @@
  * A broker that takes its time, as one with a disk does: what a shard asks of its handle of the
  * memory driver comes there after a drawn delay, in order. Until then it is on its way, and lost
  * with a crash. Stands between broker.c and the driver by taking the place of a handle's driver.
- * It can stand still, refuse and fail, and notes what retention is to leave alone.
+ * It can write keys one by one, stand still, refuse and fail, and notes what retention is to leave
+ * alone.
  *
  * Owner: the simulated gateway. One handle a shard.
  */
@@ -19,6 +20,7 @@ struct sim_world;
 
 enum { SLOW_BROKERS_MAX = 8, SLOW_PARTITIONS_MAX = 16 };
 
+struct single_write;
 struct slow_request;
 
 /* In zeroed memory; all handles of one gateway. */
@@ -30,8 +32,11 @@ struct slow_brokers {
     bool is_stalled;          /* nothing arrives */
     bool keeps_keys;          /* nor do requests for keys, while appends and pulls do */
     bool fails_reads;         /* pulls that do not wait, and lists, are answered UNKNOWN */
+    bool writes_singly;       /* not atomic: each write of a commit arrives by itself */
     uint32_t value_bytes_max; /* commits with a larger value are refused as FULL; 0: none */
     uint64_t reads;           /* that were failed */
+    uint64_t commits;         /* that were handed on */
+    uint64_t writes;          /* of these */
     struct {
         uint64_t needed_from;
         uint64_t wanted_from;
@@ -41,6 +46,7 @@ struct slow_brokers {
         struct broker *broker;
         struct slow_request *first;
         struct slow_request *last;
+        struct single_write *singles; /* under way */
     } handles[SLOW_BROKERS_MAX];
 };
 

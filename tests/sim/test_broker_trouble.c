@@ -12,7 +12,7 @@
 #include "session/session.h"
 #include "session/session_store.h"
 
-enum { PARTITIONS = 4, WINDOW = 2, RETAINED_MAX = 3 };
+enum { PARTITIONS = 4, WINDOW = 2, RETAINED_MAX = 3, MANY = 10000, FILTER_BYTES = 7 };
 
 static int set_up(void **state)
 {
@@ -23,6 +23,7 @@ static int set_up(void **state)
     f->scenario.hub_limits.retained_max = RETAINED_MAX;
     f->scenario.hub_limits.recent_entries_max = 16;
     f->scenario.hub_limits.unreleased_max = 64;
+    f->scenario.hub_limits.subscriptions_max = MANY;
     peers_start(f);
     wait_ms(f, 10);
     *state = f;
@@ -266,6 +267,84 @@ static void a_full_store_refuses_filters_and_keeps_none_of_them(void **state)
     assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 0);
     subscribe_t(f, peer, 1);
     sim_client_close(peer);
+}
+
+/* SUBSCRIBE of MANY filters; the last one is `last_bytes` longer. Hears its SUBACK. */
+static void subscribe_many(struct fixture *f, struct sim_peer *peer, uint32_t last_bytes,
+                           unsigned char code)
+{
+    const uint32_t bytes = 2 + MANY * (2 + FILTER_BYTES + 1) + last_bytes;
+    unsigned char *packet = malloc(4 + bytes + 1);
+    assert_non_null(packet);
+    memset(packet, 'x', 4 + bytes);
+    packet[0] = 0x82;
+    packet[1] = (unsigned char)(0x80 | bytes % 128);
+    packet[2] = (unsigned char)(0x80 | bytes / 128 % 128);
+    packet[3] = (unsigned char)(bytes / 16384);
+    packet[4] = 0;
+    packet[5] = 3;
+    unsigned char *at = packet + 6;
+    for (uint32_t i = 0; i < MANY; i++) {
+        uint32_t text_bytes = FILTER_BYTES + (i + 1 == MANY ? last_bytes : 0);
+        *at++ = (unsigned char)(text_bytes / 256);
+        *at++ = (unsigned char)text_bytes;
+        char text[FILTER_BYTES + 1];
+        snprintf(text, sizeof(text), "s/%05u", i);
+        memcpy(at, text, FILTER_BYTES);
+        at += text_bytes;
+        *at++ = 1;
+    }
+    say_all(f, peer, packet, 4 + bytes);
+    free(packet);
+    unsigned char *suback = malloc(5 + MANY);
+    assert_non_null(suback);
+    hear_all(f, peer, suback, 5 + MANY);
+    assert_int_equal(suback[0], 0x90);
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(suback[5 + i], code);
+    free(suback);
+}
+
+static void ten_thousand_filters_are_one_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct slow_brokers *broker = &f->gateway.slow_brokers;
+    struct sim_peer *peer = connect_durable(f);
+    uint64_t commits = broker->commits;
+    uint64_t writes = broker->writes;
+    subscribe_many(f, peer, 0, 1);
+    assert_int_equal(broker->commits - commits, 1);
+    assert_int_equal(broker->writes - writes,
+                     1 + (MANY + SESSION_STORE_BLOCK_FILTERS - 1) / SESSION_STORE_BLOCK_FILTERS);
+    gateway_sim_crash(&f->gateway, &f->scenario, 1);
+    sim_client_close(peer);
+    wait_ms(f, 100);
+    peer = connect_durable(f);
+    assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, MANY);
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
+/* One of its blocks is too large: of the others nothing is stored either, at no time. */
+static void a_commit_of_ten_thousand_filters_fails_as_a_whole(void **state)
+{
+    struct fixture *f = *state;
+    struct slow_brokers *broker = &f->gateway.slow_brokers;
+    struct sim_peer *peer = connect_durable(f);
+    broker->value_bytes_max = 1600;
+    uint64_t writes = broker->writes;
+    subscribe_many(f, peer, 1500, 0x80);
+    assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 0);
+    wait_ms(f, 100);
+    /* What is deleted then was never there: the blocks and the own record. */
+    assert_true(broker->writes - writes <= 1 + MANY / SESSION_STORE_BLOCK_FILTERS + 1);
+    gateway_sim_crash(&f->gateway, &f->scenario, 1);
+    sim_client_close(peer);
+    wait_ms(f, 100);
+    peer = connect_durable(f);
+    assert_int_equal(f->gateway.hubs[0]->counters.subscriptions, 0);
+    sim_client_close(peer);
+    wait_ms(f, 100);
 }
 
 static void qos_2_that_a_full_store_cannot_remember_ends_the_connection(void **state)
@@ -668,6 +747,8 @@ int main(void)
         trouble_test(the_end_of_a_subscribe_leaves_the_next_ones_values_due),
         trouble_test(values_that_came_live_do_not_come_again_after_a_crash),
         trouble_test(values_that_were_delivered_do_not_come_again_after_a_crash),
+        trouble_test(ten_thousand_filters_are_one_commit),
+        trouble_test(a_commit_of_ten_thousand_filters_fails_as_a_whole),
         trouble_test(releases_without_end_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

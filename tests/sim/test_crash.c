@@ -134,6 +134,23 @@ static void with_retained(struct scenario *scenario)
     scenario->crash_count = 8;
 }
 
+/* Of a store that is not atomic, with sessions of several blocks. */
+static void between_the_writes_of_a_commit(struct scenario *scenario)
+{
+    scenario->topic_count = 60;
+    scenario->filter_count = 120;
+    scenario->subscribe_filters_max = 12;
+    scenario->writes_keys_singly = true;
+    scenario->broker_delay_us_max = 5000;
+    scenario->retain_chance = 30;
+    scenario->durable_chance = 80;
+    scenario->weights[ACTION_SUBSCRIBE] = 25;
+    scenario->weights[ACTION_UNSUBSCRIBE] = 15;
+    scenario->weights[ACTION_DISCONNECT] = 8;
+    scenario->crash_moment = CRASH_IN_WRITES;
+    scenario->crash_count = 8;
+}
+
 static void with_late_sessions(struct scenario *scenario)
 {
     scenario->hub_limits.window_max = 3;
@@ -185,6 +202,7 @@ static const struct named {
     {"crash_just_after_a_checkpoint", just_after_a_checkpoint},
     {"crash_with_wills", with_wills},
     {"crash_with_retained", with_retained},
+    {"crash_between_the_writes_of_a_commit", between_the_writes_of_a_commit},
     {"crash_with_late_sessions", with_late_sessions},
     {"several_crashes", several},
     {"crash_drawn", drawn},
