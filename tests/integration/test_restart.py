@@ -206,7 +206,7 @@ def retained_values_outlive_every_end(gateway):
             for number in range(50):
                 publisher.publish(f"r/{number}", b"old", 1, retain=True)
             for number in range(0, 50, 2):
-                publisher.publish(f"r/{number}", f"new{number}", number % 3, retain=True)
+                publisher.publish(f"r/{number}", f"new{number}", 1 + number // 2 % 2, retain=True)
             for number in range(0, 50, 5):
                 publisher.publish(f"r/{number}", b"", 1, retain=True)
             publisher.ping()
