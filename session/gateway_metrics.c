@@ -173,6 +173,7 @@ static const struct metric table[] = {
     DROPPED("memory", HUB_DROP_MEMORY),
     DROPPED("retention", HUB_DROP_RETENTION),
     DROPPED("retention_shard", HUB_DROP_RETENTION_SHARD),
+    DROPPED("retention_channel", HUB_DROP_RETENTION_CHANNEL),
     DROPPED("closed", HUB_DROP_CLOSED),
     DROPPED("overload", HUB_DROP_OVERLOAD),
     DROPPED("waiting", HUB_DROP_WAITING),

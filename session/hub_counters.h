@@ -16,9 +16,10 @@ enum hub_drop {
     HUB_DROP_RETENTION,       /* the log let go of it before a late session came to it */
     HUB_DROP_RETENTION_SHARD, /* or before a late shard did; counted by record, for whichever of the
                                  shard's sessions would have wanted it */
-    HUB_DROP_CLOSED,          /* in send memory when the connection ended */
-    HUB_DROP_OVERLOAD,        /* QoS 0: who does not drain, when memory is nearly out */
-    HUB_DROP_WAITING,         /* QoS 0 behind an unfinished retained one, beyond the bound */
+    HUB_DROP_RETENTION_CHANNEL, /* or before its partition's owner did; likewise, of any shard */
+    HUB_DROP_CLOSED,            /* in send memory when the connection ended */
+    HUB_DROP_OVERLOAD,          /* QoS 0: who does not drain, when memory is nearly out */
+    HUB_DROP_WAITING,           /* QoS 0 behind an unfinished retained one, beyond the bound */
     HUB_DROPS
 };
 

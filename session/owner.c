@@ -4,8 +4,11 @@
  */
 #include "session/owner.h"
 
+#include <inttypes.h>
+
 #include "core/base.h"
 #include "core/heap.h"
+#include "core/log.h"
 #include "session/delivery.h"
 #include "session/hub.h"
 #include "session/hub_mail.h"
@@ -471,6 +474,24 @@ static bool on_record(struct owner *owner, struct owner_partition *partition, st
     return true;
 }
 
+/* Retention took records before the channel came to them: no shard is handed them, and what values
+ * they had is lost. Runs of interest stay unbroken: nobody could read in the log what the shards'
+ * rings lack. What an earlier run had handed over is counted by those who still wanted it. */
+static void on_loss(struct owner *owner, struct owner_partition *partition,
+                    const struct broker_pull *pull)
+{
+    struct hub *hub = owner->hub;
+    if (pull->count != 0) /* should one of these not be taken now: not counted again */
+        partition->handed_over = pull->records[0]->sequence - 1;
+    if (pull->next <= partition->old_tail + 1)
+        return;
+    hub->counters.dropped[HUB_DROP_RETENTION_CHANNEL] += pull->removed;
+    if (hub->log != NULL)
+        log_write(hub->log, LOG_WARNING, "retention",
+                  "partition=%u removed=%" PRIu64 " next=%" PRIu64, partition->partition,
+                  pull->removed, pull->next);
+}
+
 static void on_channel(struct broker_pull *pull)
 {
     struct owner *owner = pull->request.owner;
@@ -480,6 +501,8 @@ static void on_channel(struct broker_pull *pull)
         owner->pulls_due_ns = owner->hub->shard->now_ns + HUB_PAUSE_MS * 1000000ULL;
         return;
     }
+    if (pull->removed != 0)
+        on_loss(owner, partition, pull);
     for (uint32_t i = 0; i < pull->count; i++) {
         if (!on_record(owner, partition, pull->records[i]))
             return;

@@ -198,8 +198,14 @@ bool gateway_sim_turn(struct gateway_sim *gateway, uint32_t index)
     gateway->turns++;
     const struct hub_counters *counters = &gateway->hubs[index]->counters;
     const struct hub_counters before = *counters;
+    uint64_t sessions = 0;
+    for (uint32_t i = 0; i < gateway->shard_count; i++)
+        sessions += gateway->hubs[i]->counters.sessions;
     shard_turn(shard, true);
     store_sim_wake(&gateway->store);
+    gateway->lost_to_shards += (counters->dropped[HUB_DROP_RETENTION_CHANNEL] -
+                                before.dropped[HUB_DROP_RETENTION_CHANNEL]) *
+                               sessions;
     gateway->lost_to_shards +=
         (counters->dropped[HUB_DROP_RETENTION_SHARD] - before.dropped[HUB_DROP_RETENTION_SHARD]) *
         ps_max_u64(counters->sessions, before.sessions);

@@ -160,9 +160,23 @@ static int append(struct broker *broker, struct broker_append *request)
     return send_off(broker, &request->request);
 }
 
+/* Of every channel: they have one callback. */
+static _Thread_local void (*on_channel)(struct broker_pull *pull);
+
+static void on_channel_pulled(struct broker_pull *pull)
+{
+    pull->removed += current->channel_removed;
+    current->channel_removed = 0;
+    on_channel(pull);
+}
+
 static int pull(struct broker *broker, struct broker_pull *request)
 {
-    return request->wait ? inner->pull(broker, request) : send_off(broker, &request->request);
+    if (!request->wait)
+        return send_off(broker, &request->request);
+    on_channel = request->on_done;
+    request->on_done = on_channel_pulled;
+    return inner->pull(broker, request);
 }
 
 static int tail(struct broker *broker, struct broker_tail *request)

@@ -37,6 +37,7 @@ struct slow_brokers {
     uint64_t reads;           /* that were failed */
     uint64_t commits;         /* that were handed on */
     uint64_t writes;          /* of these */
+    uint64_t channel_removed; /* the next answer to a channel says that so many records went */
     struct {
         uint64_t needed_from;
         uint64_t wanted_from;

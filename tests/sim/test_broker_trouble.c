@@ -193,6 +193,28 @@ static void retained_values_of_an_earlier_run_count(void **state)
     sim_client_close(peer);
 }
 
+static void what_retention_takes_before_the_channel_comes_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    const struct hub_counters *counters = &f->gateway.hubs[0]->counters;
+    struct sim_peer *reader = connect_durable(f);
+    subscribe_t(f, reader, 1);
+    struct sim_peer *peer = connect_peer(f);
+    publish(f, peer, 't', '1', false);
+    acknowledge(f, reader);
+    assert_int_equal(counters->dropped[HUB_DROP_RETENTION_CHANNEL], 0);
+    f->gateway.slow_brokers.channel_removed = 5;
+    publish(f, peer, 't', '2', false);
+    acknowledge(f, reader);
+    assert_int_equal(counters->dropped[HUB_DROP_RETENTION_CHANNEL], 5);
+    publish(f, peer, 't', '3', true);
+    acknowledge(f, reader);
+    assert_int_equal(counters->dropped[HUB_DROP_RETENTION_CHANNEL], 5);
+    sim_client_close(peer);
+    sim_client_close(reader);
+    wait_ms(f, 100);
+}
+
 /* The store takes no larger values than that of a topic with one byte. */
 static void fill_store(struct fixture *f)
 {
@@ -749,6 +771,7 @@ int main(void)
         trouble_test(values_that_were_delivered_do_not_come_again_after_a_crash),
         trouble_test(ten_thousand_filters_are_one_commit),
         trouble_test(a_commit_of_ten_thousand_filters_fails_as_a_whole),
+        trouble_test(what_retention_takes_before_the_channel_comes_is_counted),
         trouble_test(releases_without_end_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
