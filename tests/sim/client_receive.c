@@ -73,7 +73,9 @@ static void on_connack(struct client *client, const struct mqtt_connack *connack
         return; /* the gateway closes */
     }
     client->state = CLIENT_ONLINE;
-    client->must_be_clean = false;
+    /* It was on its way when its gateway died: what it says may be lost with that. */
+    bool is_unsure = client->is_cut_off && client->model->loss_window_ns != 0;
+    client->must_be_clean = client->is_clean && is_unsure && !client->is_anonymous;
     bool can_tell = client->level >= MQTT_3_1_1;
     bool is_present = connack->is_session_present;
     if (client->is_clean) {
@@ -84,11 +86,10 @@ static void on_connack(struct client *client, const struct mqtt_connack *connack
         return;
     }
     bool was_there = client->stored == STORED_DURABLE;
-    if (can_tell && client->stored != STORED_UNKNOWN && is_present != was_there &&
-        !model_has_lost(client->model))
+    if (can_tell && client->stored != STORED_UNKNOWN && is_present != was_there)
         fail(client, is_present ? "session present, but there was none" : "the session is gone",
              client->stored);
-    client->stored = STORED_DURABLE;
+    client->stored = is_unsure ? STORED_UNKNOWN : STORED_DURABLE;
     if (client->life == CLIENT_NONE || (can_tell && !is_present)) {
         if (client->life != CLIENT_NONE)
             model_life_end(client->model, client->life);
