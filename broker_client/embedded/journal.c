@@ -384,7 +384,9 @@ bool journal_send(struct journal *journal, uint64_t now_ns)
 uint64_t journal_deadline_ns(const struct journal *journal)
 {
     uint64_t deadline_ns = journal_segment_deadline_ns(journal);
-    if (journal->encoded < journal->added && journal->pause.ms > 0)
+    /* Once it is over, they wait for a segment, whose job tells. */
+    if (journal->encoded < journal->added && journal->pause.ms > 0 &&
+        journal->pause.until_ns > journal->now_ns)
         deadline_ns = ps_min_u64(deadline_ns, journal->pause.until_ns);
     if (journal->commit == EMBEDDED_COMMIT_SYNCED)
         return deadline_ns;

@@ -4,7 +4,8 @@
  * slices.
  *
  *   prepare job -> spare -> current -> leaving -> retired -> index job -> on_indexed
- *                               `----failure----------^ up to its last synced batch
+ *                               `----failure----------^ up to its last synced batch, when what was
+ *                                                       committed behind it is written again
  *
  * Thread: the handle's shard, but for the two run functions.
  */
@@ -44,15 +45,16 @@ static void drop(struct journal *journal, struct log_segment *segment)
     log_segment_release(journal->store, segment);
 }
 
-/* A segment that is not written any more goes to its index; one of which nothing counts goes. */
-static void retire(struct journal *journal, struct journal_writer *writer)
+/* A segment that is not written any more goes to its index, when what it has is written up to
+ * `until`; one of which nothing counts goes. */
+static void retire(struct journal *journal, struct journal_writer *writer, uint64_t until)
 {
-    if (writer->synced_end == 0) {
+    if (writer->synced_end == 0 && until == 0) {
         drop(journal, writer->segment);
     } else {
         ps_assert(journal->retired_count < JOURNAL_RETIRED_MAX);
         journal->retired[journal->retired_count++] =
-            (struct journal_retired){writer->segment, writer->synced_end};
+            (struct journal_retired){writer->segment, writer->synced_end, until};
     }
     *writer = (struct journal_writer){0};
 }
@@ -111,13 +113,22 @@ struct journal_writer *journal_segment_for(struct journal *journal, uint64_t byt
     return writer;
 }
 
+/* Gives a segment up that has perhaps batches which are not synced. Where such are committed a
+ * start finds them there, should this process die before they are written again. */
+static void abandon(struct journal *journal, struct journal_writer *writer)
+{
+    bool has_committed =
+        journal->commit != EMBEDDED_COMMIT_SYNCED && writer->written_end > writer->synced_end;
+    retire(journal, writer, has_committed ? writer->added : 0);
+}
+
 void journal_segment_abandon(struct journal *journal)
 {
     if (journal->leaving->segment != NULL)
-        retire(journal, journal->leaving);
+        abandon(journal, journal->leaving);
     if (journal->current->segment == NULL)
         return;
-    retire(journal, journal->current);
+    abandon(journal, journal->current);
     journal->events.on_left(journal->events.context);
 }
 
@@ -155,6 +166,16 @@ static void finish_prepare(struct journal *journal)
         journal_heal(journal);
 }
 
+/* The first retired segment, which goes from the list. */
+static struct log_segment *take_retired(struct journal *journal)
+{
+    struct log_segment *segment = journal->retired[0].segment;
+    journal->retired_count--;
+    memmove(&journal->retired[0], &journal->retired[1],
+            journal->retired_count * sizeof(journal->retired[0]));
+    return segment;
+}
+
 /* True: the job has more to do at once. */
 static bool finish_index(struct journal *journal)
 {
@@ -166,12 +187,8 @@ static bool finish_index(struct journal *journal)
         return false;
     }
     job->pause.ms = 0;
-    struct log_segment *segment = job->segment;
     job->segment = NULL;
-    journal->retired_count--;
-    memmove(&journal->retired[0], &journal->retired[1],
-            journal->retired_count * sizeof(journal->retired[0]));
-    journal->events.on_indexed(journal->events.context, segment);
+    journal->events.on_indexed(journal->events.context, take_retired(journal));
     return false;
 }
 
@@ -206,10 +223,23 @@ static void begin_prepare(struct journal *journal)
     submit(journal, job);
 }
 
+/* The first retired segment may be cut where its synced batches end: what was committed behind them
+ * is written again, or there is no room, here or on the disk, for one more attempt to. */
+static bool may_index(const struct journal *journal)
+{
+    const struct journal_job *prepare = &journal->prepare;
+    bool is_disk_full = journal->spare == NULL && !prepare->is_out && prepare->status == -ENOSPC;
+    return journal->retired_count > 0 &&
+           (journal->retired[0].until <= journal->written || is_disk_full ||
+            journal->retired_count + 2 > JOURNAL_RETIRED_MAX);
+}
+
 static void begin_index(struct journal *journal)
 {
     struct journal_job *job = &journal->index;
-    if (journal->retired_count == 0 || !is_due(journal, job))
+    while (!job->is_out && may_index(journal) && journal->retired[0].data_end == 0)
+        drop(journal, take_retired(journal));
+    if (!may_index(journal) || !is_due(journal, job))
         return;
     job->segment = journal->retired[0].segment;
     job->bytes = journal->retired[0].data_end;
@@ -236,7 +266,7 @@ void journal_segment_turn(struct journal *journal)
         leave(journal);
     writer = journal->leaving;
     if (writer->segment != NULL && journal->kept >= writer->added && journal->failure == 0)
-        retire(journal, writer);
+        retire(journal, writer, 0);
     begin_prepare(journal);
     begin_index(journal);
 }
@@ -246,7 +276,7 @@ uint64_t journal_segment_deadline_ns(const struct journal *journal)
     uint64_t deadline_ns = UINT64_MAX;
     if (journal->spare == NULL && !journal->prepare.is_out)
         deadline_ns = journal->prepare.pause.until_ns;
-    if (journal->retired_count > 0 && !journal->index.is_out)
+    if (may_index(journal) && !journal->index.is_out)
         deadline_ns = ps_min_u64(deadline_ns, journal->index.pause.until_ns);
     return ps_min_u64(deadline_ns, aged_ns(journal));
 }

@@ -48,7 +48,9 @@ struct journal_pause {
 
 struct journal_retired {
     struct log_segment *segment;
-    uint64_t data_end;
+    uint64_t data_end; /* 0: nothing of it counts */
+    uint64_t until;    /* it has the only copy of what is committed before this position, if that is
+                          not written elsewhere yet */
 };
 
 /* A job of the helper thread, and what it is about. */

@@ -6,7 +6,8 @@
  *   else                       -> read whole, batch by batch, up to
  *                                 - the first batch that is not valid: a torn tail, if nothing
  *                                   speaks against it
- *                                 - a batch that stands again in the next segment
+ *                                 - a batch that stands again in the next segment; but all of it
+ *                                   counts, and nothing of what is later, where that was only begun
  *
  * Against a torn tail speak: a valid batch header behind it; a later segment of the run that goes
  * on further up; a later run, whose start has left it whole. A run whose commits were not synced
@@ -429,6 +430,81 @@ static bool agrees(const struct examination *examination)
     return true;
 }
 
+/* Whether later segments of the run, all without an index, have what the end of this one has, too.
+ */
+static bool is_begun_again(const struct examination *examination)
+{
+    const struct recovery *recovery = examination->recovery;
+    const struct recovery_segment *end = recovery->segments + recovery->segment_count;
+    const struct segment_header *header = &examination->header;
+    bool is_later = false;
+    for (const struct recovery_segment *at = examination->found + 1; at < end; at++) {
+        const struct segment_index *index =
+            at->segment == NULL ? NULL : atomic_load(&at->segment->index);
+        if (index != NULL && index->partition_count != 0 &&
+            index->partitions[0].partition % header->shard_count == header->shard)
+            return false;
+        is_later |= at->has_data && at->verdict == RECOVERY_SCANNED && at->shard == header->shard;
+    }
+    return is_later;
+}
+
+/* They have no more of any partition than this one, and less of one. */
+static bool reaches_further(const struct examination *examination)
+{
+    bool is_further = false;
+    for (uint32_t index = 0; index < examination->header.partition_count; index++) {
+        const struct recovery_partition *partition =
+            &examination->recovery->partitions[examination->partitions[index].partition];
+        if (examination->slots[index].next < partition->end)
+            return false;
+        is_further |= partition->end != 0 && examination->slots[index].next > partition->end;
+    }
+    return is_further;
+}
+
+/* They go, as if they had not been begun. */
+static void forget_later(struct examination *examination)
+{
+    struct recovery *recovery = examination->recovery;
+    struct recovery_segment *end = recovery->segments + recovery->segment_count;
+    for (struct recovery_segment *at = examination->found + 1; at < end; at++) {
+        if (at->has_data && at->verdict == RECOVERY_SCANNED &&
+            at->shard == examination->header.shard)
+            at->verdict = RECOVERY_NOTHING;
+    }
+    for (uint32_t index = 0; index < examination->header.partition_count; index++)
+        recovery->partitions[examination->partitions[index].partition] =
+            (struct recovery_partition){.limit = UINT64_MAX, .slot = index};
+}
+
+/* In modes written and memory many batches may have been committed that a failure takes to the next
+ * segment. A crash while they are written there leaves some of them twice, and the others here
+ * alone: then it is this segment that counts. The scan stands behind the header, before and after.
+ */
+static int prefer_whole(struct examination *examination)
+{
+    struct log_scan *scan = &examination->scan;
+    uint64_t header_end = scan->offset;
+    uint64_t batch = scan->batch;
+    if (!examination->is_lenient || examination->index != NULL || !is_begun_again(examination))
+        return 0;
+    int result = 0;
+    while (result == 0) {
+        result = log_scan_next(scan, examination, on_record);
+        settle_batch(examination, result == 0);
+    }
+    if (result != -ENODATA && result != -EPROTO)
+        return result;
+    if (reaches_further(examination))
+        forget_later(examination);
+    for (uint32_t index = 0; index < examination->header.partition_count; index++)
+        examination->slots[index] = (struct slot){0};
+    scan->offset = header_end;
+    scan->batch = batch;
+    return set_slots(examination) ? 0 : -EBADMSG;
+}
+
 static int examine_data(struct examination *examination)
 {
     struct recovery *recovery = examination->recovery;
@@ -447,8 +523,12 @@ static int examine_data(struct examination *examination)
                                 found->number);
     if (result < 0)
         return io_failed(examination, result);
+    found->shard = examination->header.shard;
     uint64_t header_end = examination->scan.offset;
     uint64_t behind = 0;
+    result = prefer_whole(examination);
+    if (result < 0)
+        return io_failed(examination, result);
     int read_result = read_batches(examination, &behind);
     if (read_result < 0 && read_result != -EPROTO)
         return io_failed(examination, read_result);

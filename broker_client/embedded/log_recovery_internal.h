@@ -25,6 +25,7 @@ struct recovery_segment {
     bool has_data;
     bool has_index;
     enum recovery_verdict verdict;
+    uint16_t shard;              /* whose it was, when it was scanned */
     struct log_segment *segment; /* NULL until it was examined */
     uint64_t file_bytes;
     uint64_t data_end;

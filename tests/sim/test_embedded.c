@@ -121,6 +121,32 @@ static void a_disk_that_keeps_failing_loses_nothing_acknowledged(void **state)
     }
 }
 
+/* What is to be written again for another segment stays in the one before until it is. */
+static void written_a_process_that_dies_when_a_write_has_failed_loses_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct embedded_fixture *f = fixture_begin(seed, EMBEDDED_COMMIT_WRITTEN);
+        sim_disk_set_faults(f->world, &slow);
+        if (seed % 2 == 0) /* one that is synced in part; else it is written again to several */
+            f->config.segment_bytes = 1 << 20;
+        fixture_start(f, 1);
+        fixture_run(f, 4 * STEPS);
+        sim_disk_fail(f->world, SIM_DISK_WRITE, SIM_DISK_JOURNAL, 1);
+        for (uint32_t steps = 0; f->unhealthy == 0; steps++) {
+            assert_true(steps < FIXTURE_STEPS_MAX);
+            fixture_run(f, 1);
+        }
+        for (uint64_t left = random_below(&f->random, 40); left != 0; left--)
+            fixture_step(f);
+        fixture_crash(f, SIM_DISK_CRASH_PROCESS);
+        fixture_start(f, 1);
+        fixture_check(f);
+        fixture_stop(f, true);
+        fixture_end(f);
+    }
+}
+
 static void a_full_disk_stops_acknowledgements_and_heals(void **state)
 {
     (void)state;
@@ -318,6 +344,7 @@ int main(void)
         cmocka_unit_test(written_the_death_of_the_process_takes_nothing_acknowledged),
         cmocka_unit_test(a_failed_write_or_sync_heals_and_loses_nothing),
         cmocka_unit_test(a_disk_that_keeps_failing_loses_nothing_acknowledged),
+        cmocka_unit_test(written_a_process_that_dies_when_a_write_has_failed_loses_nothing),
         cmocka_unit_test(a_full_disk_stops_acknowledgements_and_heals),
         cmocka_unit_test(a_record_larger_than_a_segment_has_one_of_its_own),
         cmocka_unit_test(an_id_from_before_a_crash_is_known_however_late),
