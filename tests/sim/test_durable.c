@@ -128,8 +128,7 @@ static bool is_long(void)
     return text != NULL && text[0] == '1';
 }
 
-/* From a base that stands in CMakeLists.txt while there are open seeds; from a new one in a long
- * run. */
+/* From the commit's number; from a new one in a long run. */
 static void fresh_seeds_pass(void **state)
 {
     (void)state;
