@@ -46,7 +46,10 @@ struct ring_options {
     uint32_t
         sockets_per_ring_max; /* 0: as many as RLIMIT_NOFILE and the kernel allow; tests say less */
     enum ring_mode mode;
-    uint32_t descriptors_kept; /* that the process needs for files; plain sockets leave them free */
+    /* Of plain sockets, which share RLIMIT_NOFILE with everything: descriptors that the process
+     * needs for files, and how many rings share the rest evenly (0: this one alone). */
+    uint32_t descriptors_kept;
+    uint32_t ring_count;
 };
 
 enum ring_event_kind {

@@ -169,6 +169,7 @@ static void size_bank(struct ring *ring, const struct ring_options *options, uin
     uint32_t sockets_max = ps_min_u32(options->sockets_max, RING_SLOTS_MAX);
     uint32_t plain = descriptors - DESCRIPTORS_MARGIN;
     plain -= ps_min_u32(plain / 2, options->descriptors_kept);
+    plain = ps_max_u32(1, plain / ps_max_u32(1, options->ring_count));
     uint32_t per_ring = ring->is_direct ? ps_min_u32(descriptors, SOCKETS_PER_RING_MAX) : plain;
     if (ring->is_direct && options->sockets_per_ring_max != 0)
         per_ring = ps_min_u32(per_ring, options->sockets_per_ring_max);

@@ -168,6 +168,7 @@ static int create_shard(struct gateway *gateway, uint32_t index, char *error)
         .sockets_max = gateway->common.sockets_max,
         .mode = (enum ring_mode)gateway->config->ring_mode,
         .descriptors_kept = gateway_store_descriptors_max(gateway->store),
+        .ring_count = gateway->shard_count,
     };
     int status = ring_create(&ring, &gateway->rings[index], error, GATEWAY_ERROR_BYTES);
     if (status < 0)
