@@ -49,6 +49,12 @@ def broker(kind, commit="synced"):
     return [*words, "--set", f"broker.commit={commit}"] if kind == "embedded" else words
 
 
+def add_type(parser):
+    """The option --type: the broker behind the gateway."""
+    parser.add_argument("--type", choices=["embedded", "memory"], default="embedded",
+                        help="on disk, synced (the gateway's default), or in memory")
+
+
 def many_connections(count):
     """The gateway's options for so many loopback connections, spread over addresses other than 127.0.0.1; it has to
     listen on 0.0.0.0."""
