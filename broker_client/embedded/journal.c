@@ -516,8 +516,10 @@ void journal_destroy(struct journal *journal)
         if (is_under_way || journal->failure != 0)
             fall_back(journal);
         int status = flush_now(journal);
-        if (status < 0)
+        if (status < 0) {
+            atomic_store(&journal->store->is_cut_short, true);
             journal_fail(journal, &journal->pause, "flush", status);
+        }
     }
     forget_kept(journal, journal->added);
     for (size_t i = 0; i < ps_array_count(journal->writers); i++)

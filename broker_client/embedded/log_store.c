@@ -644,7 +644,7 @@ int log_store_open(struct log_store *store, char *error)
 void log_store_close(struct log_store *store, bool is_clean)
 {
     remove_doomed(store);
-    if (is_clean) {
+    if (is_clean && !atomic_load(&store->is_cut_short)) {
         struct log_numbers *numbers = store->numbers;
         numbers->is_clean = true;
         for (uint32_t index = 0; index < numbers->partition_count; index++)

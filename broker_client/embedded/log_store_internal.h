@@ -77,6 +77,7 @@ struct log_store {
     struct embedded_recovery recovery;
     struct log_partition_state *partitions;
     _Atomic uint64_t *tails;         /* committed, by partition; written by the owner */
+    _Atomic bool is_cut_short;       /* a journal ended with records that it could not write */
     _Atomic uint64_t segment_next;   /* number of the next segment */
     _Atomic uint64_t retain_from;    /* extents of segments below go, unless they are held */
     _Atomic uint64_t segment_bytes;  /* of all segment files and their indexes */
@@ -99,8 +100,9 @@ struct log_store {
  * none), the rest is zero. After an error nothing is held. Every segment found has its index. */
 int log_store_open(struct log_store *store, char *error);
 
-/* No helper runs any more, and no handle is there. With `is_clean` everything committed is synced:
- * the numbers file then says so, and where each partition ends (`tails`). */
+/* No helper runs any more, and no handle is there. With `is_clean`, and unless `is_cut_short`,
+ * everything committed is synced: the numbers file then says so, and where each partition ends
+ * (`tails`). */
 void log_store_close(struct log_store *store, bool is_clean);
 
 /* Makes a preallocated segment file of that capacity: created, its directory entry synced, all
