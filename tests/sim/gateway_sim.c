@@ -152,13 +152,16 @@ void gateway_sim_begin_stop(struct gateway_sim *gateway)
 
 bool gateway_sim_is_drained(const struct gateway_sim *gateway)
 {
+    uint64_t moving = 0; /* between two shards no connection is counted */
     for (uint32_t i = 0; i < gateway->shard_count; i++) {
         const struct hub *hub = gateway->hubs[i];
-        if (net_counters(hub->net)->connections != 0 || hub->sessions.count != 0 ||
-            !hub_is_idle(hub) || !store_sim_is_idle(&gateway->store, gateway->shards[i].broker))
+        const struct net_counters *counters = net_counters(hub->net);
+        moving += counters->moves_out - counters->moves_in - counters->moves_failed;
+        if (counters->connections != 0 || hub->sessions.count != 0 || !hub_is_idle(hub) ||
+            !store_sim_is_idle(&gateway->store, gateway->shards[i].broker))
             return false;
     }
-    return true;
+    return moving == 0;
 }
 
 bool gateway_sim_turn_store(struct gateway_sim *gateway)
