@@ -148,6 +148,15 @@ static void begin_again(struct run *run)
         model_crash(run->model);
     }
     if (gateway_sim_begin_again(&run->gateway, run->scenario, end)) {
+        /* A disk that fails while the gateway stops takes what a crash may take. */
+        const struct store_sim *store = &run->gateway.store;
+        bool is_cut_short = end->is_clean && store->embedded != NULL &&
+                            !embedded_store_recovery(store->embedded)->was_clean;
+        if (is_cut_short && run->model->loss_window_ns != 0) {
+            for (uint32_t i = 0; i < run->scenario->client_count; i++)
+                client_on_crash(&run->clients[i], true);
+            model_crash(run->model);
+        }
         /* It has its name when it is whole. */
         if (run->gateway.store.indexes_damaged != 0)
             model_fail(run->model, UINT32_MAX, "a start found a damaged index");
