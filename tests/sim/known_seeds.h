@@ -50,6 +50,7 @@ static const struct known_seed known_durable_seeds[] = {
     {32818200, "the same with a message that was on its way when the power went"},
     {500063, "what is released so goes before what is sent again, and beside the window"},
     {77000011, "a stop whose last writes the disk refuses is not said to have been in order"},
+    {102595441, "a SUBACK that was on its way when the power went says nothing of what is stored"},
     {1660, "batches that wait for a segment on a full disk do not spin"},
     {70166,
      "a CONNACK that was on its way when the power went says nothing of the session after it"},

@@ -219,9 +219,12 @@ static void lose_recent(struct model *model)
     }
     for (uint32_t i = 0; i < model->life_count; i++) {
         struct model_life *life = &model->lives[i];
-        for (uint32_t k = 0; k < life->entry_count; k++)
-            life->entries[k].may_be_lost |=
-                life->entries[k].last_suback_ns + model->loss_window_ns >= model->now_ns;
+        for (uint32_t k = 0; k < life->entry_count; k++) {
+            struct model_entry *entry = &life->entries[k];
+            /* One that is due may be on its way. */
+            entry->may_be_lost |= entry->last_suback_at < entry->last_subscribed_at ||
+                                  entry->last_suback_ns + model->loss_window_ns >= model->now_ns;
+        }
     }
 }
 
