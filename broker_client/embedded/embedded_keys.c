@@ -79,6 +79,7 @@ static int open_file(struct embedded_keys *keys, char *error, size_t error_bytes
 {
     const struct key_file_options options = {.directory = keys->directory,
                                              .map_bytes = keys->options.map_bytes,
+                                             .must_exist = keys->options.must_exist,
                                              .is_synced = !keys->options.is_unsynced,
                                              .error = error,
                                              .error_bytes = error_bytes};
@@ -515,6 +516,7 @@ static int begin(struct embedded_keys *keys)
         (void)snprintf(options->error, options->error_bytes, "the keys in %s: %s", keys->directory,
                        reason_of(status));
     }
+    keys->options.must_exist = true; /* when it is opened again */
     return status;
 }
 

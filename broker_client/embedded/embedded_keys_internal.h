@@ -48,6 +48,7 @@ struct embedded_keys_options {
     uint32_t deleted_entries_max; /* deletions kept for watches; 16,384 */
     uint16_t watches_max;         /* per port; 16 */
     char counted_kind;            /* first byte of the keys of kind_count; 0: none */
+    bool must_exist;  /* -ENOENT when there are no keys of an earlier run, instead of new ones */
     bool is_unsynced; /* a power failure may take back the last batch; a crash of ours never */
     struct heap *heap;
     struct helper *helper;

@@ -11,6 +11,7 @@
 #include "core/base.h"
 #include "core/heap.h"
 #include "core/helper_thread.h"
+#include "core/log.h"
 #include "core/random.h"
 #include "embedded_handle_internal.h"
 
@@ -72,7 +73,7 @@ static void run_retain(void *context)
 static int open_keys(struct embedded_store *store, char *error)
 {
     const struct embedded_store_config *config = &store->log.config;
-    const struct embedded_keys_options options = {
+    struct embedded_keys_options options = {
         .directory = config->directory,
         .map_bytes = config->key_map_bytes,
         .key_bytes_max = config->key_bytes_max,
@@ -80,6 +81,7 @@ static int open_keys(struct embedded_store *store, char *error)
         .deleted_entries_max = config->deleted_entries_max,
         .watches_max = config->watches_max,
         .counted_kind = config->counted_kind,
+        .must_exist = store->log.recovery.segments > 0, /* whose run had keys before them */
         .is_unsynced = config->commit != EMBEDDED_COMMIT_SYNCED,
         .heap = store->heap,
         .helper = store->log.helper,
@@ -87,7 +89,16 @@ static int open_keys(struct embedded_store *store, char *error)
         .error = error,
         .error_bytes = EMBEDDED_ERROR_BYTES,
     };
-    return embedded_keys_open(&options, &store->keys);
+    int status = embedded_keys_open(&options, &store->keys);
+    if (status != -ENOENT || !options.must_exist || !config->is_repair)
+        return status;
+    options.must_exist = false;
+    status = embedded_keys_open(&options, &store->keys);
+    if (status == 0 && store->log.log != NULL)
+        log_write(store->log.log, LOG_WARNING, "keys_begun",
+                  "what=\"keys.mdb was missing or empty: sessions, retained messages and wills are "
+                  "lost\"");
+    return status;
 }
 
 static void free_store(struct embedded_store *store)

@@ -36,6 +36,7 @@ enum key_file_table { KEY_FILE_META, KEY_FILE_KEYS, KEY_FILE_EXPIRIES, KEY_FILE_
 struct key_file_options {
     const char *directory; /* exists; the file is made in it, mode 0640 */
     uint64_t map_bytes;    /* of address space, and the most that the file grows to */
+    bool must_exist;       /* -ENOENT when there is no file, or one without tables */
     bool is_synced; /* else a power failure may take the last commit back, never what is before */
     char *error;    /* where the reason goes when it cannot be opened */
     size_t error_bytes;
@@ -46,7 +47,8 @@ struct key_file_entry {
     struct broker_bytes value;
 };
 
-/* Opens the file, or makes an empty one. `heap` is used by whoever calls, and by key_file_close.
+/* Opens the file, or makes an empty one, which no failure of the power makes unmade. `heap` is used
+ * by whoever calls, and by key_file_close.
  * Beside the results above: -ENOMEM: it cannot be mapped. */
 int key_file_open(struct heap *heap, const struct key_file_options *options,
                   struct key_file **out_file);

@@ -67,8 +67,9 @@ static struct broker_bytes bytes_of(MDB_val value)
     return (struct broker_bytes){value.mv_data, (uint32_t)value.mv_size};
 }
 
-/* Makes the tables if there are none, and opens them. */
-static int open_tables(struct key_file *file)
+/* Makes the tables if there are none, unless they must be there, and opens them. What was made is
+ * synced whatever the mode: a file without tables beside a log says that the keys are gone. */
+static int open_tables(struct key_file *file, bool must_exist)
 {
     for (unsigned flags = MDB_RDONLY;; flags = 0) {
         MDB_txn *transaction = NULL;
@@ -76,8 +77,10 @@ static int open_tables(struct key_file *file)
         for (uint32_t table = 0; status == 0 && table < KEY_FILE_TABLES; table++)
             status = mdb_dbi_open(transaction, table_names[table], flags == 0 ? MDB_CREATE : 0,
                                   &file->tables[table]);
-        if (status == 0)
-            return mdb_txn_commit(transaction);
+        if (status == 0) {
+            status = mdb_txn_commit(transaction);
+            return status == 0 && flags == 0 ? mdb_env_sync(file->env, 1) : status;
+        }
         if (transaction != NULL)
             mdb_txn_abort(transaction);
         MDB_stat stat;
@@ -85,6 +88,8 @@ static int open_tables(struct key_file *file)
             return status;
         if (stat.ms_entries != 0)
             return MDB_CORRUPTED; /* some of the tables are there, or somebody else's */
+        if (must_exist)
+            return ENOENT;
     }
 }
 
@@ -110,10 +115,21 @@ static bool is_whole(struct key_file *file)
     return (uint64_t)stat.st_size >= (info.me_last_pgno + 1) * (uint64_t)file->page_bytes;
 }
 
+static int absent(const char **out_why)
+{
+    *out_why = "missing or empty, although there are segments; restore a copy of it, or --repair "
+               "begins new keys: sessions, retained messages and wills are lost then";
+    return -ENOENT;
+}
+
 /* Result as of key_file_open; *out_why points to a text that stays. */
 static int open_environment(struct key_file *file, const struct key_file_options *options,
                             const char *path, const char **out_why)
 {
+    struct stat there;
+    /* LMDB makes a file that is not there, and takes an empty one as new. */
+    if (options->must_exist && (stat(path, &there) < 0 ? errno == ENOENT : there.st_size == 0))
+        return absent(out_why);
     int status = mdb_env_create(&file->env);
     if (status == 0)
         status = mdb_env_set_maxdbs(file->env, KEY_FILE_TABLES);
@@ -135,8 +151,10 @@ static int open_environment(struct key_file *file, const struct key_file_options
             *out_why = "it is damaged: it ends before its last page";
             return -EBADMSG;
         }
-        status = open_tables(file);
+        status = open_tables(file, options->must_exist);
     }
+    if (status == ENOENT)
+        return absent(out_why);
     if (status != 0) {
         *out_why = mdb_strerror(status);
         return errno_of(status);

@@ -371,6 +371,25 @@ def damage_is_refused_and_cut_on_purpose_only(gateway):
 
 
 @behaviour()
+def keys_that_are_gone_are_refused_and_begun_on_purpose_only(gateway):
+    for is_empty in (False, True):
+        with Home(gateway) as home:
+            leave_messages(home)
+            home.end("stop")
+            os.remove(home.path("keys.mdb"))
+            if is_empty:
+                open(home.path("keys.mdb"), "wb").close()
+            words = ("--data-dir", home.directory)
+            for _ in range(2):  # the first changed nothing
+                error = refused("--listen", "127.0.0.1:0", *words)
+                assert "keys.mdb" in error and "missing" in error and "--repair" in error, error
+            done = run("--repair", *words)
+            assert done.returncode == 0 and "event=keys_begun" in done.stderr, done.stderr
+            home.start()
+            assert home.client("one", clean=False).connack.session_present == 0
+
+
+@behaviour()
 def a_repair_of_what_is_whole_changes_nothing(gateway):
     with Home(gateway) as home:
         leave_messages(home)

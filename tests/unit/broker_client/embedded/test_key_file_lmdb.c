@@ -189,6 +189,21 @@ static void a_directory_that_is_not_there_is_named(void **state)
     assert_refused(fixture, -ENOENT, "No such file");
 }
 
+static void keys_that_must_be_there_are_not_made_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->options.must_exist = true;
+    assert_refused(fixture, -ENOENT, "--repair");
+    assert_int_equal(access(fixture->path, F_OK), -1);
+    close(open(fixture->path, O_WRONLY | O_CREAT, 0600));
+    assert_refused(fixture, -ENOENT, "missing or empty");
+    fixture->options.must_exist = false;
+    fixture->error[0] = '\0';
+    key_file_close(&fixture->heap, open_file(fixture));
+    fixture->options.must_exist = true;
+    key_file_close(&fixture->heap, open_file(fixture));
+}
+
 static void a_file_that_was_cut_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -370,6 +385,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(address_space_that_is_not_to_be_had_is_named, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_directory_that_is_not_there_is_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keys_that_must_be_there_are_not_made_anew, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_was_cut_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_of_something_else_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_state_of_another_format_is_refused, set_up, tear_down),
