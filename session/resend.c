@@ -145,12 +145,11 @@ void resend_start(struct hub *hub, struct session *session)
     resend_continue(hub, session);
 }
 
-/* Asks for the value of its topic. False: not now. */
-static bool ask_store(struct hub *hub, struct session *session, const struct resend_entry *entry)
+/* Asks for the value of this topic. False: not now. */
+static bool ask_store(struct hub *hub, struct session *session, const struct resend_entry *entry,
+                      const struct window_topic *topic)
 {
     struct resend *resend = session->resend;
-    const struct window_entry *in_flight = window_find(session->window, entry->packet_id);
-    const struct window_topic *topic = in_flight->topic;
     struct retained_read *read = NULL;
     if (hub->shard->now_ns >= resend->due_ns)
         read = heap_zalloc(hub->heap, sizeof(*read) + topic->bytes);
@@ -206,9 +205,16 @@ bool resend_continue(struct hub *hub, struct session *session)
     if (resend->read != NULL || resend->is_asking)
         return true;
     for (uint32_t i = 0; i < resend->count; i++) {
-        if (!resend->entries[i].is_wanted_of_store)
+        struct resend_entry *entry = &resend->entries[i];
+        if (!entry->is_wanted_of_store)
             continue;
-        bool is_asked = ask_store(hub, session, &resend->entries[i]);
+        const struct window_entry *in_flight = window_find(session->window, entry->packet_id);
+        if (in_flight == NULL || in_flight->topic == NULL) { /* acknowledged meanwhile */
+            entry->is_wanted_of_store = false;
+            entry->is_settled = true;
+            continue;
+        }
+        bool is_asked = ask_store(hub, session, entry, in_flight->topic);
         if (!is_asked)
             catch_up_schedule(hub, session);
         return is_asked;
