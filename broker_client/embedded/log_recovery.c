@@ -475,8 +475,10 @@ static int recover(struct recovery *recovery)
         result = make_extents(recovery);
     if (result == 0)
         result = load_ids(recovery);
-    if (result == 0)
+    if (result == 0) {
+        log_gaps_tell(recovery);
         set_numbers(recovery);
+    }
     return result;
 }
 

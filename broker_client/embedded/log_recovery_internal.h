@@ -61,6 +61,11 @@ static inline uint64_t recovery_run(uint64_t number)
  * partitions. 0, or -errno with the error's line. */
 int log_examine(struct recovery *recovery, uint32_t position);
 
+/* Of log_gaps.c: one warning about numbers that are missing between a partition's extents, or below
+ * where a run that ended in order has left it, and that no start is known to have left out. Before
+ * this start's own are added to the partitions' jumps. */
+void log_gaps_tell(const struct recovery *recovery);
+
 /* Recovery whole, into `store`: segments, partitions, numbers as the run before left them. 0 or
  * -errno with the error's line. */
 int log_recover(struct log_store *store, char *error);
