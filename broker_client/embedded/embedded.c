@@ -3,12 +3,11 @@
  * embedded_handle_internal.h.
  *
  * A turn:
- *   1. numbers; what the ring and the helper thread have done: the journal tells what is committed,
- *      the reader answers pulls
+ *   1. numbers; what the ring and the helper thread have done: the journal tells what is committed
  *   2. answers that are ready (cancelled requests)
  *   3. partitions that are due: tell what is committed, feed the channel, let appends join
  *   4. the batch that has gathered goes to the ring
- *   5. tails and pulls in the order they came; keys
+ *   5. tails and pulls in the order they came; the reader's part of them; keys
  *   6. retention
  * Each step does a bounded amount; the turn says so when something is left.
  */
@@ -350,7 +349,7 @@ static bool turn(struct broker *broker, uint64_t now_ns, uint64_t wall_ms)
     embedded_reserve_turn(handle);
     finish_answered(handle);
     turn_partitions(handle, &turn);
-    turn.has_more = journal_send(handle->journal, now_ns);
+    turn.has_more |= journal_send(handle->journal, now_ns);
     run_requests(handle);
     turn.has_more |= log_reader_turn(handle->reader, read_steps(handle), now_ns);
     turn.has_more |= embedded_keys_port_turn(handle->keys, wall_ms);

@@ -72,6 +72,7 @@ void embedded_read_done(void *context, struct broker_pull *pull)
     struct embedded_partition *partition = embedded_partition_of(handle, pull->partition);
     bool is_channel = partition->channel == pull;
     handle->reading_count--;
+    handle->has_news = true; /* for partitions and pulls, whose part of this turn is over */
     if (is_channel) {
         partition->channel = NULL;
         partition->is_channel_reading = false;
