@@ -500,15 +500,15 @@ int ring_wait(struct ring *ring, uint64_t deadline_ns, struct ring_event *events
     grow_ahead(ring);
     for (uint32_t i = 1; i < ring->bank_count; i++)
         poll_bank_ring(ring, i);
-    bool has_slept = !is_busy(ring) && deadline_ns > ring_now_ns(ring);
-    if (has_slept) {
+    bool may_sleep = !is_busy(ring) && deadline_ns > ring_now_ns(ring);
+    if (may_sleep) {
         int status = sleep_until(ring, deadline_ns);
         if (status < 0)
             return status;
         for (uint32_t i = 1; i < ring->bank_count; i++)
             poll_bank_ring(ring, i);
     }
-    if (!has_slept && ring->writes_begun != 0)
+    if (!may_sleep && ring->writes_begun != 0)
         yield_to_workers(ring);
     poll_bank_ring(ring, 0);
     ring->is_woken = false;
