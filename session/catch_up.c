@@ -159,21 +159,51 @@ uint64_t catch_up_position(const struct hub *hub, const struct session *session,
     return cursor == NULL ? delivery_floor(hub, session, partition) + 1 : cursor->sequence;
 }
 
+static struct session *session_at(const struct hub *hub, uint32_t number)
+{
+    return pool_at(&hub->session_pool, number - 1);
+}
+
+static void enter(struct hub *hub, struct hub_sessions *list, struct session *session)
+{
+    session->flags |= SESSION_IN_LATE;
+    if (list == &hub->read_waits)
+        session->flags |= SESSION_WAITS_READ;
+    session->next_late = 0;
+    session->previous_late = list->last;
+    uint32_t number = session->handle.index + 1;
+    if (list->last == 0)
+        list->first = number;
+    else
+        session_at(hub, list->last)->next_late = number;
+    list->last = number;
+}
+
+void catch_up_unschedule(struct hub *hub, struct session *session)
+{
+    if (!(session->flags & SESSION_IN_LATE))
+        return;
+    struct hub_sessions *list = session->flags & SESSION_WAITS_READ ? &hub->read_waits : &hub->late;
+    if (session->previous_late == 0)
+        list->first = session->next_late;
+    else
+        session_at(hub, session->previous_late)->next_late = session->next_late;
+    if (session->next_late == 0)
+        list->last = session->previous_late;
+    else
+        session_at(hub, session->next_late)->previous_late = session->previous_late;
+    session->flags &= (uint16_t) ~(SESSION_IN_LATE | SESSION_WAITS_READ);
+}
+
 void catch_up_schedule(struct hub *hub, struct session *session)
 {
     bool has_work =
         session->cursors != NULL || session->retained != NULL || session->resend != NULL;
-    if (!has_work || (session->flags & SESSION_IN_LATE))
+    bool is_in_late = (session->flags & SESSION_IN_LATE) && !(session->flags & SESSION_WAITS_READ);
+    if (!has_work || is_in_late)
         return;
-    session->flags |= SESSION_IN_LATE;
-    session->next_late = 0;
-    session->previous_late = hub->late_last;
-    uint32_t number = session->handle.index + 1;
-    if (hub->late_last == 0)
-        hub->late_first = number;
-    else
-        ((struct session *)pool_at(&hub->session_pool, hub->late_last - 1))->next_late = number;
-    hub->late_last = number;
+    catch_up_unschedule(hub, session); /* what waits for a read may have something else to do */
+    enter(hub, &hub->late, session);
 }
 
 void catch_up_on_subscribed(struct hub *hub, struct session *session)
@@ -187,18 +217,6 @@ void catch_up_on_subscribed(struct hub *hub, struct session *session)
         }
     }
     catch_up_schedule(hub, session);
-}
-
-static struct session *take_scheduled(struct hub *hub)
-{
-    struct session *session = pool_at(&hub->session_pool, hub->late_first - 1);
-    hub->late_first = session->next_late;
-    if (hub->late_first == 0)
-        hub->late_last = 0;
-    else
-        ((struct session *)pool_at(&hub->session_pool, hub->late_first - 1))->previous_late = 0;
-    session->flags &= (uint16_t)~SESSION_IN_LATE;
-    return session;
 }
 
 /* Delivers a record that the cursor has come to, if it is the session's. False: the window is full,
@@ -274,6 +292,16 @@ static struct cursor *oldest_far(const struct session *session)
     return oldest;
 }
 
+/* It is behind in more than one partition, so far that it reads. */
+static bool reads_many(const struct session *session)
+{
+    uint32_t count = 0;
+    const struct cursor *cursor = session->cursors;
+    for (; cursor != NULL && count < 2; cursor = cursor->next)
+        count += cursor->state == CURSOR_FAR || cursor->state == CURSOR_READING;
+    return count == 2;
+}
+
 /* Asks the owner for what comes next. */
 static enum outcome run_far(struct hub *hub, struct session *session, struct cursor *cursor)
 {
@@ -281,7 +309,7 @@ static enum outcome run_far(struct hub *hub, struct session *session, struct cur
     if (!delivery_is_open(hub, session) || taken >= hub->limits->window_max)
         return OUTCOME_FULL;
     uint32_t room = hub->limits->window_max - taken;
-    uint32_t most = session->cursors->next == NULL ? BROKER_PULL_RECORDS_MAX : READ_RECORDS_OF_MANY;
+    uint32_t most = reads_many(session) ? READ_RECORDS_OF_MANY : BROKER_PULL_RECORDS_MAX;
     uint16_t records_max =
         (uint16_t)ps_min_u32(most, room < READ_RECORDS_MIN ? READ_RECORDS_MIN : room);
     cursor->read = late_read_start(hub, session, LATE_READ_SESSION, cursor->partition,
@@ -489,24 +517,38 @@ static void retry_shard_reads(struct hub *hub)
     }
 }
 
+/* Lets as many of those that wait for a read try again as there are reads to be had. */
+static void admit_read_waiters(struct hub *hub)
+{
+    uint32_t room = late_read_room(hub);
+    for (; room > 0 && hub->read_waits.first != 0; room--) {
+        struct session *session = session_at(hub, hub->read_waits.first);
+        catch_up_unschedule(hub, session);
+        enter(hub, &hub->late, session);
+    }
+}
+
 bool catch_up_step(struct hub *hub)
 {
     if (hub->late_unread != 0)
         retry_shard_reads(hub);
+    admit_read_waiters(hub);
     hub->read_waiters = 0;
-    uint32_t last = hub->late_last;
-    for (uint32_t count = 0; count < SESSIONS_PER_STEP && hub->late_first != 0; count++) {
-        bool is_last = hub->late_first == last;
+    uint32_t last = hub->late.last;
+    for (uint32_t count = 0; count < SESSIONS_PER_STEP && hub->late.first != 0; count++) {
+        bool is_last = hub->late.first == last;
         uint32_t waiters = hub->read_waiters;
-        struct session *session = take_scheduled(hub);
+        struct session *session = session_at(hub, hub->late.first);
+        catch_up_unschedule(hub, session);
         bool has_more = run_session(hub, session);
-        /* Who waits for a read stays in the list, which is looked at again when one is free. */
-        if (has_more || hub->read_waiters != waiters)
+        if (has_more)
             catch_up_schedule(hub, session);
+        else if (hub->read_waiters != waiters && !(session->flags & SESSION_IN_LATE))
+            enter(hub, &hub->read_waits, session);
         if (is_last)
             break;
     }
-    return hub->late_first != 0 && hub->read_waiters == 0;
+    return hub->late.first != 0;
 }
 
 void catch_up_on_read(struct hub *hub, struct late_read *read)

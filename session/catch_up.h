@@ -79,6 +79,9 @@ void catch_up_on_subscribed(struct hub *hub, struct session *session);
 /* The session's window or send memory has room again: it goes on at the next catch_up_step. */
 void catch_up_schedule(struct hub *hub, struct session *session);
 
+/* Takes the session out of the list that it is in, if any. */
+void catch_up_unschedule(struct hub *hub, struct session *session);
+
 /* The step of the turn. True: there is more to do at once. */
 bool catch_up_step(struct hub *hub);
 

@@ -323,10 +323,10 @@ enum { RETRY_MS = 1 };
 static uint64_t deadline(void *context, const struct shard *shard)
 {
     const struct hub *hub = context;
-    if (hub->wants_turn || (hub->late_first != 0 && hub->read_waiters == 0))
+    if (hub->wants_turn || hub->late.first != 0)
         return 0;
     bool waits = hub->outbox_first != NULL || hub->retry_first != 0 || hub->store_first != NULL ||
-                 hub->late_first != 0 || hub->late_unread != 0 || hub->holds_mail ||
+                 hub->read_waits.first != 0 || hub->late_unread != 0 || hub->holds_mail ||
                  owner_waits(hub->owner) || wanted_is_looking(hub->wanted);
     uint64_t soon = shard->now_ns + RETRY_MS * 1000000ULL;
     uint64_t next_second = shard->now_ns + 1000000000ULL;

@@ -83,6 +83,12 @@ struct hub_shared {
     _Atomic uint64_t retained_values; /* over all owners */
 };
 
+/* Sessions, linked by next_late and previous_late: index + 1; 0: none. */
+struct hub_sessions {
+    uint32_t first;
+    uint32_t last;
+};
+
 struct hub {
     struct shard *shard;
     struct heap *heap;
@@ -109,18 +115,18 @@ struct hub {
     uint64_t *floors;  /* by partition: everything up to here was handed over and fanned out */
     uint8_t *lateness; /* by partition, enum hub_lateness */
     uint32_t late_partitions;
-    uint32_t late_unread;    /* of these, those that have no read under way: it failed */
-    uint64_t job;            /* number of the fan-out under way, or of the last one */
-    struct fan_out *fan_out; /* NULL, or a large one that goes on in the next turn */
-    uint32_t fan_out_left;   /* subscribers that this turn still looks at */
-    uint32_t late_first;     /* sessions that can catch up now: index + 1 */
-    uint32_t late_last;
-    uint32_t read_waiters;  /* sessions in that list that wait for a free read, or for memory */
-    uint32_t read_count;    /* reads under way */
-    uint64_t reads_due_ns;  /* one failed: none is begun before */
-    uint32_t wanting_first; /* sessions whose QoS 2 steps want a write: index + 1 */
-    uint32_t retry_first;   /* sessions whose publish waits for room: index + 1 */
-    uint64_t full_owners;   /* those that refused a publish since they were all tried again */
+    uint32_t late_unread;           /* of these, those that have no read under way: it failed */
+    uint64_t job;                   /* number of the fan-out under way, or of the last one */
+    struct fan_out *fan_out;        /* NULL, or a large one that goes on in the next turn */
+    uint32_t fan_out_left;          /* subscribers that this turn still looks at */
+    struct hub_sessions late;       /* those that can catch up now */
+    struct hub_sessions read_waits; /* those that wait for a free read, or for memory */
+    uint32_t read_waiters;          /* counted so in this turn's step */
+    uint32_t read_count;            /* reads under way */
+    uint64_t reads_due_ns;          /* one failed: none is begun before */
+    uint32_t wanting_first;         /* sessions whose QoS 2 steps want a write: index + 1 */
+    uint32_t retry_first;           /* sessions whose publish waits for room: index + 1 */
+    uint64_t full_owners; /* those that refused a publish since they were all tried again */
     struct outbox_mail *outbox_first;
     struct outbox_mail *outbox_last;
     uint32_t *answers_due;               /* by shard: requests whose answer's room is reserved */

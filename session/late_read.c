@@ -44,15 +44,20 @@ static bool hint_subscriptions(struct hub *hub, const struct session *session,
     return true;
 }
 
+uint32_t late_read_room(const struct hub *hub)
+{
+    bool is_paused = hub->shard->now_ns < hub->reads_due_ns;
+    uint32_t max = hub->limits->reads_max;
+    return is_paused || hub->read_count >= max ? 0 : max - hub->read_count;
+}
+
 struct late_read *late_read_start(struct hub *hub, const struct session *session,
                                   enum late_read_purpose purpose, uint16_t partition, uint64_t from,
                                   uint16_t records_max)
 {
     /* The shard's own read is never refused: everybody there waits for it, and there is one a
      * partition. */
-    bool must_wait =
-        hub->read_count >= hub->limits->reads_max || hub->shard->now_ns < hub->reads_due_ns;
-    if (purpose != LATE_READ_SHARD && must_wait)
+    if (purpose != LATE_READ_SHARD && late_read_room(hub) == 0)
         return NULL;
     struct late_read *read = heap_zalloc(hub->heap, sizeof(*read));
     if (read == NULL)

@@ -38,6 +38,9 @@ struct late_read {
     struct broker_bytes prefixes[LATE_READ_FILTERS_MAX];
 };
 
+/* How many reads can be begun now; those of the shard itself may always. */
+uint32_t late_read_room(const struct hub *hub);
+
 /* A read for a session (NULL: for the whole shard), hinted by its subscriptions, posted to the
  * owner. NULL: reads_max are under way, or one has failed just now, or memory is out. */
 struct late_read *late_read_start(struct hub *hub, const struct session *session,

@@ -75,22 +75,6 @@ static struct session *session_at(const struct hub *hub, uint32_t number)
     return pool_at(&hub->session_pool, number - 1);
 }
 
-/* Takes the session out of the hub's list of those that can catch up. */
-static void leave_late_list(struct hub *hub, struct session *session)
-{
-    if (!(session->flags & SESSION_IN_LATE))
-        return;
-    if (session->previous_late == 0)
-        hub->late_first = session->next_late;
-    else
-        session_at(hub, session->previous_late)->next_late = session->next_late;
-    if (session->next_late == 0)
-        hub->late_last = session->previous_late;
-    else
-        session_at(hub, session->next_late)->previous_late = session->previous_late;
-    session->flags &= (uint16_t)~SESSION_IN_LATE;
-}
-
 static void leave_retry_list(struct hub *hub, struct session *session)
 {
     if (!(session->flags & SESSION_IN_RETRY))
@@ -106,7 +90,7 @@ static void leave_retry_list(struct hub *hub, struct session *session)
 
 void session_destroy(struct hub *hub, struct session *session)
 {
-    leave_late_list(hub, session);
+    catch_up_unschedule(hub, session);
     leave_retry_list(hub, session);
     progress_forget(hub, session);
     catch_up_clear(hub, session);

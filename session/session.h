@@ -38,15 +38,16 @@ enum session_state { SESSION_OPENING, SESSION_ATTACHED, SESSION_SAVING };
 
 enum session_flags {
     SESSION_CLEAN = 1,
-    SESSION_IN_LATE = 2,          /* in the hub's list of sessions that can catch up */
-    SESSION_IN_RETRY = 4,         /* its connection waits for room in a mailbox */
-    SESSION_INBOUND_FULL = 8,     /* its connection waits for answers to its publishes */
-    SESSION_HAS_STARTS = 16,      /* subscriptions keep starts that it has not passed everywhere */
-    SESSION_NOTED = 32,           /* in the list of those that checkpoint lines may have to list */
-    SESSION_UNSAVED = 64,         /* its last record could not be written: to be tried again */
-    SESSION_WROTE_ITSELF = 128,   /* this snapshot has no room for it: its own record says it */
-    SESSION_TOLD_LOSS = 256,      /* what retention took from it was logged */
-    SESSION_SUBSCRIBES_FULL = 512 /* its connection waits for answers to its SUBSCRIBEs */
+    SESSION_IN_LATE = 2,           /* in one of the hub's lists of sessions that can catch up */
+    SESSION_IN_RETRY = 4,          /* its connection waits for room in a mailbox */
+    SESSION_INBOUND_FULL = 8,      /* its connection waits for answers to its publishes */
+    SESSION_HAS_STARTS = 16,       /* subscriptions keep starts that it has not passed everywhere */
+    SESSION_NOTED = 32,            /* in the list of those that checkpoint lines may have to list */
+    SESSION_UNSAVED = 64,          /* its last record could not be written: to be tried again */
+    SESSION_WROTE_ITSELF = 128,    /* this snapshot has no room for it: its own record says it */
+    SESSION_TOLD_LOSS = 256,       /* what retention took from it was logged */
+    SESSION_SUBSCRIBES_FULL = 512, /* its connection waits for answers to its SUBSCRIBEs */
+    SESSION_WAITS_READ = 1024      /* SESSION_IN_LATE, and in the list of those that want a read */
 };
 
 struct session {

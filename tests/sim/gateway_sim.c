@@ -293,7 +293,7 @@ void gateway_sim_print_session(const struct gateway_sim *gateway, const char *cl
                 "  shard %u: state %u flags %u, resend %d, retained %d, reads %u, waiters %u, late "
                 "list %u, late partitions %u\n",
                 i, session->state, session->flags, session->resend != NULL,
-                session->retained != NULL, hub->read_count, hub->read_waiters, hub->late_first,
+                session->retained != NULL, hub->read_count, hub->read_waiters, hub->late.first,
                 hub->late_partitions);
         print_subscriptions(hub, session);
         for (const struct cursor *at = session->cursors; at != NULL; at = at->next)
