@@ -72,6 +72,8 @@ static inline void fixture_step(struct embedded_fixture *f)
         assert_int_equal(ring_wait(f->rings[i], 0, events, 4), 0);
         has_more |= broker_turn(f->brokers[i], ring_now_ns(f->rings[i]), ring_wall_ms(f->rings[i]));
     }
+    for (uint32_t i = 0; i < f->config.shard_count; i++)
+        has_more |= sim_ring_has_event(f->rings[i]);
     has_more |= embedded_store_helper_turn(f->store, sim_world_now_ns(f->world));
     uint64_t now_ns = sim_world_now_ns(f->world);
     uint64_t next_ns =

@@ -336,6 +336,40 @@ static void a_partition_is_not_far_ahead_of_its_channel(void **state)
     fixture_end(f);
 }
 
+/* Nothing but the turns themselves and the disk, which is quick here, is waited for: an idle
+ * gateway has no event that would bring the next turn. */
+static void a_channel_that_begins_far_behind_waits_for_no_tick(void **state)
+{
+    (void)state;
+    static struct lagging_test test;
+    struct embedded_fixture *f = fixture_begin(4, EMBEDDED_COMMIT_SYNCED);
+    f->config.segment_bytes = 64 << 10;
+    f->config.tail_bytes = 256 << 10;
+    fixture_start(f, 1);
+    fixture_run(f, 400);
+    fixture_settle(f);
+    fixture_stop(f, true);
+    fixture_start(f, 1);
+    uint64_t tail = f->next_number[0];
+    test = (struct lagging_test){.f = f,
+                                 .channel = {.request = {.owner = &test},
+                                             .on_done = on_fed,
+                                             .from = 1,
+                                             .bytes_max = 64 << 10,
+                                             .wait = true}};
+    test.channel.hint.all = true;
+    uint64_t begun_ns = sim_world_now_ns(f->world);
+    assert_int_equal(broker_pull(f->brokers[0], &test.channel), 0);
+    for (uint32_t steps = 0; test.fed < tail; steps++) {
+        assert_true(steps < FIXTURE_STEPS_MAX);
+        fixture_step(f);
+    }
+    assert_true(broker_counters(f->brokers[0])->blocks_fetched > 0);
+    assert_true(sim_world_now_ns(f->world) - begun_ns < FIXTURE_STEP_MS * MS);
+    fixture_stop(f, true);
+    fixture_end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +383,7 @@ int main(void)
         cmocka_unit_test(a_record_larger_than_a_segment_has_one_of_its_own),
         cmocka_unit_test(an_id_from_before_a_crash_is_known_however_late),
         cmocka_unit_test(a_partition_is_not_far_ahead_of_its_channel),
+        cmocka_unit_test(a_channel_that_begins_far_behind_waits_for_no_tick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
