@@ -77,6 +77,9 @@ static void perform(struct hub *hub, struct session *session, enum exactly_once_
     case EXACTLY_ONCE_PUBREC:
         inbound_set_due(hub, session, number);
         break;
+    case EXACTLY_ONCE_APPEND:
+        inbound_on_announced(hub, session);
+        break;
     case EXACTLY_ONCE_PUBCOMP:
         if (is_open)
             send_ack(hub, session, MQTT_PUBCOMP, (uint16_t)number);

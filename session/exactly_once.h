@@ -4,7 +4,8 @@
  * serves all steps of a session that came since the last one.
  *
  *   outgoing: PUBLISH waits for (packet id, sequence), PUBREL for "received"
- *   incoming: PUBREC waits for "open" once the log has the message, PUBCOMP for "released"
+ *   incoming: PUBREC waits for "open" once the log has the message, PUBCOMP for "released";
+ *             now and then the log waits for "open, and perhaps logged" (inbound.h)
  *
  * So neither side of an exchange can be further than what a crash leaves; where a loss of power may
  * take the last commit back, not further than what the session sets right when it is resumed.
@@ -28,6 +29,7 @@ enum exactly_once_step {
     EXACTLY_ONCE_PUBREL,  /* packet id */
     EXACTLY_ONCE_PUBREC,  /* position of the answer to a publish */
     EXACTLY_ONCE_PUBCOMP, /* packet id */
+    EXACTLY_ONCE_APPEND,  /* packet id of a publish that was announced */
     EXACTLY_ONCE_UNSUBACK /* packet id; waits only for what was taken before it */
 };
 

@@ -16,7 +16,10 @@
 #include "session/session.h"
 #include "session/session_store.h"
 
-enum { ANSWERS_MIN = 16 };
+enum {
+    ANSWERS_MIN = 16,
+    REPEATS_MS = 10000 /* after that a client has begun to repeat what it will, or pauses so long */
+};
 
 void inbound_address(struct hub *hub, struct record *record)
 {
@@ -154,6 +157,16 @@ static void queue_answer(struct inbound *inbound, uint16_t packet_id, uint8_t qo
     inbound->count++;
 }
 
+/* What was left unread can be read. */
+static void resume(struct hub *hub, struct session *session)
+{
+    if (!(session->flags & SESSION_INBOUND_FULL))
+        return;
+    session->flags &= (uint16_t)~SESSION_INBOUND_FULL;
+    if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
+        net_resume(hub->net, session->connection);
+}
+
 /* Sends every acknowledgement that is due and has none before it. */
 static void send_due(struct hub *hub, struct session *session)
 {
@@ -179,11 +192,7 @@ static void send_due(struct hub *hub, struct session *session)
     }
     inbound->first += due;
     inbound->count -= due;
-    if (session->flags & SESSION_INBOUND_FULL) {
-        session->flags &= (uint16_t)~SESSION_INBOUND_FULL;
-        if (session->connection != NULL && session->connection->state == CONNECTION_OPEN)
-            net_resume(hub->net, session->connection);
-    }
+    resume(hub, session);
 }
 
 /* The connection waits until the owner's mailbox has room. */
@@ -263,14 +272,95 @@ static void repeat_answer(struct hub *hub, struct session *session, uint16_t pac
     send_due(hub, session);
 }
 
-/* Only QoS 2 counts: repeated after a crash in the same order [MQTT-4.4.0-1], publishes get the
- * same numbers and so the same deduplication ids. */
+static bool is_recovering(const struct session *session)
+{
+    return session->stored != NULL && session->stored->next_repeated != 0;
+}
+
+static bool was_announced(const struct session *session, const struct mqtt_publish *publish)
+{
+    const struct inbound *inbound = session->inbound;
+    return publish->qos == 2 && inbound->announced_id == publish->packet_id &&
+           inbound->is_announced;
+}
+
+/* Whether the store has to know of it before the log may have it; see inbound.h. */
+static bool must_announce(const struct session *session, const struct mqtt_publish *publish,
+                          uint64_t open)
+{
+    bool is_new = publish->qos == 2 && !publish->is_dup && !was_announced(session, publish);
+    return is_new && session->stored != NULL && (open != 0 || is_recovering(session));
+}
+
+/* The publish is left unread until the store knows its id and number. */
+static enum net_verdict announce(struct hub *hub, struct session *session, uint16_t packet_id)
+{
+    struct inbound *inbound = session->inbound;
+    const struct connection *connection = session->connection;
+    if (inbound->announced_id != packet_id) {
+        if (hub->shard->now_ns >= session->stored->repeats_until_ns)
+            session->stored->next_repeated = 0;
+        if (!inbound_open(hub, session, packet_id, (session->generation + 1) | INBOUND_DOUBTFUL)) {
+            connection_close(hub->net, session->connection, CONNECTION_CLOSED_MEMORY);
+            return NET_CLOSE;
+        }
+        session->generation++;
+        inbound->announced_id = packet_id;
+        inbound->is_announced = false;
+        exactly_once_take(hub, session, EXACTLY_ONCE_APPEND, packet_id, NULL);
+        if (connection->state != CONNECTION_OPEN)
+            return NET_CLOSE;
+    }
+    session->flags |= SESSION_INBOUND_FULL;
+    return NET_RETRY;
+}
+
+void inbound_on_announced(struct hub *hub, struct session *session)
+{
+    if (session->inbound == NULL)
+        return;
+    session->inbound->is_announced = true;
+    resume(hub, session);
+}
+
+void inbound_recover(struct session *session)
+{
+    struct stored_session *stored = session->stored;
+    if (stored->next_repeated != 0)
+        return; /* again: what was new between is in the store */
+    stored->next_repeated = session->generation + 1;
+    session->generation += INBOUND_RECOVERY_STEP;
+}
+
+void inbound_attach(struct hub *hub, struct session *session)
+{
+    if (session->stored != NULL)
+        session->stored->repeats_until_ns = hub->shard->now_ns + REPEATS_MS * 1000000ULL;
+}
+
+/* Only QoS 2 counts. */
 static uint64_t next_generation(const struct session *session, const struct mqtt_publish *publish,
                                 uint64_t open)
 {
-    if ((open & INBOUND_DOUBTFUL) && publish->is_dup)
+    if ((open & INBOUND_DOUBTFUL) && (publish->is_dup || was_announced(session, publish)))
         return open & ~INBOUND_DOUBTFUL;
+    if (publish->qos == 2 && publish->is_dup && is_recovering(session))
+        return session->stored->next_repeated;
     return session->generation + (publish->qos == 2);
+}
+
+/* A publish is on its way under this number. */
+static void count_generation(struct hub *hub, struct session *session,
+                             const struct mqtt_publish *publish, uint64_t generation)
+{
+    if (publish->qos != 2)
+        return;
+    session->inbound->announced_id = 0;
+    if (is_recovering(session) && generation == session->stored->next_repeated) {
+        session->stored->next_repeated++;
+        inbound_attach(hub, session); /* and there may be more */
+    }
+    session->generation = ps_max_u64(session->generation, generation);
 }
 
 static void close_id(struct hub *hub, struct inbound *inbound, uint16_t packet_id)
@@ -316,8 +406,10 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
         connection_close(hub->net, session->connection, CONNECTION_CLOSED_LIMIT);
         return NET_CLOSE;
     }
-    uint64_t generation = next_generation(session, publish, open);
     bool is_logged = is_rejected(hub, publish);
+    if (!is_logged && must_announce(session, publish, open))
+        return announce(hub, session, publish->packet_id);
+    uint64_t generation = next_generation(session, publish, open);
     /* Before the message is on its way: once the log has it, the id must be known. */
     if (publish->qos == 2 && !inbound_open(hub, session, publish->packet_id,
                                            generation | (is_logged ? 0 : INBOUND_UNLOGGED)))
@@ -335,7 +427,7 @@ static enum net_verdict publish_acknowledged(struct hub *hub, struct session *se
             return retry_later(hub, session);
         }
         queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_WAITING);
-        session->generation = ps_max_u64(session->generation, generation);
+        count_generation(hub, session, publish, generation);
     } else {
         queue_answer(inbound, publish->packet_id, publish->qos, INBOUND_DUE);
         send_due(hub, session);
@@ -434,8 +526,11 @@ void inbound_detach(struct hub *hub, struct session *session)
 {
     struct inbound *inbound = session->inbound;
     session->flags &= (uint16_t)~SESSION_INBOUND_FULL;
+    if (session->stored != NULL && hub->shard->now_ns >= session->stored->repeats_until_ns)
+        session->stored->next_repeated = 0;
     if (inbound == NULL)
         return;
+    inbound->announced_id = 0;
     for (uint32_t i = 0; i < inbound->count; i++)
         answer_at(inbound, inbound->first + i)->is_mute = true;
     send_due(hub, session);

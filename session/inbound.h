@@ -43,6 +43,17 @@ struct inbound_answer {
  * log to know it; another message under the id is a new one. */
 #define INBOUND_DOUBTFUL (1ULL << 62)
 
+/* After a crash a QoS 2 publish is known by its id and generation. The store may not have learned
+ * of it: then only the order tells, as publishes that come again in the order in which they came
+ * [MQTT-4.4.0-1] get the numbers again that they had. But a client may send new messages before
+ * those, or between. So a session that was resumed after a crash goes on with the numbers of the
+ * ended run for what is repeated (DUP) and not open; what is new has numbers from far above, and
+ * is announced: the store learns id and number before the log has the message, and the connection
+ * is left unread until then. If the gateway dies once more, what the store has not learned of is
+ * again of one kind and in one order. This ends when the client has had time to repeat what it
+ * will. */
+#define INBOUND_RECOVERY_STEP (1ULL << 32)
+
 /* Generations of the QoS 2 packet ids of one page; 0: not open. It goes with its last open id. */
 struct inbound_page {
     uint32_t open_count;
@@ -55,6 +66,8 @@ struct inbound {
     uint32_t first;                 /* position of the oldest; positions run freely */
     uint32_t count;
     uint32_t open_count;         /* QoS 2 ids that are open */
+    uint16_t announced_id;       /* of the publish that is given again then; 0: none */
+    bool is_announced;           /* the store knows of it */
     struct inbound_page **pages; /* INBOUND_PAGES of them; NULL before the first QoS 2 publish */
 };
 
@@ -64,6 +77,15 @@ enum net_verdict inbound_publish(struct hub *hub, struct session *session,
 
 /* PUBREL: the id is free again; PUBCOMP goes out in any case [MQTT-4.3.3-2]. */
 void inbound_release(struct hub *hub, struct session *session, uint16_t packet_id);
+
+/* The session came out of the store, and its gateway had ended without saving it. */
+void inbound_recover(struct session *session);
+
+/* A client may speak. */
+void inbound_attach(struct hub *hub, struct session *session);
+
+/* The store knows of the publish that was announced. */
+void inbound_on_announced(struct hub *hub, struct session *session);
 
 /* The owner's answer to a publish. */
 void inbound_on_answer(struct hub *hub, const struct hub_mail *mail);

@@ -216,6 +216,7 @@ static void complete(struct hub *hub, struct session *session)
     if (connection->state == CONNECTION_OPENING)
         connection_accept(hub->net, connection, opening->keepalive_seconds);
     destroy(hub, opening);
+    inbound_attach(hub, session);
     resend_start(hub, session);
     retained_job_resume(hub, session);
     catch_up_schedule(hub, session);

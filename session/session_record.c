@@ -46,7 +46,8 @@ static size_t in_flight_bytes(const struct session *session)
 
 static uint32_t inbound_count(const struct session *session)
 {
-    return session->inbound == NULL ? 0 : session->inbound->open_count;
+    uint32_t open = session->inbound == NULL ? 0 : session->inbound->open_count;
+    return open + (session->stored->next_repeated != 0);
 }
 
 /* In flight and open ids. */
@@ -95,6 +96,8 @@ static void encode_unfinished(const struct session *session, struct wire_writer 
 {
     encode_in_flight(session, writer);
     wire_write_u32(writer, inbound_count(session));
+    if (session->stored->next_repeated != 0)
+        encode_inbound(writer, 0, session->stored->next_repeated);
     inbound_iterate(session, encode_inbound, writer);
 }
 
@@ -178,6 +181,11 @@ static int decode_inbound(struct hub *hub, struct session *session, struct wire_
         uint64_t generation = wire_read_u64(reader);
         bool is_in_doubt = (generation & INBOUND_UNLOGGED) != 0;
         generation &= ~INBOUND_UNLOGGED;
+        bool is_next_repeated = i == 0 && packet_id == 0 && generation != 0 && !is_in_doubt;
+        if (is_next_repeated) {
+            session->stored->next_repeated = generation;
+            continue;
+        }
         if (reader->fault != WIRE_FAULT_NONE || packet_id <= last_packet_id || generation == 0 ||
             (generation & INBOUND_DOUBTFUL))
             return -EBADMSG;
@@ -294,6 +302,7 @@ int session_record_progress_decode(struct hub *hub, struct session *session, con
     wire_reader_init(&reader, bytes, count);
     wire_read_bytes(&reader, 16);
     session->generation = wire_read_u64(&reader);
+    session->stored->next_repeated = 0;
     session->stored->next_packet_id = wire_read_u16(&reader);
     session->stored->kept_packet_id = session->stored->next_packet_id;
     uint16_t positions = wire_read_u16(&reader);

@@ -9,6 +9,7 @@
 #include "core/wire.h"
 #include "session/exactly_once.h"
 #include "session/hub.h"
+#include "session/inbound.h"
 #include "session/progress.h"
 #include "session/session.h"
 #include "session/session_record.h"
@@ -581,7 +582,10 @@ static void on_listed(struct broker_list *list)
         return;
     }
     if (list->is_last || list->count == 0) {
-        bool is_good = !session->stored->was_attached || exactly_once_release_unknown(hub, session);
+        bool was_attached = session->stored->was_attached;
+        if (was_attached)
+            inbound_recover(session);
+        bool is_good = !was_attached || exactly_once_release_unknown(hub, session);
         found(operation, is_good ? SESSION_STORE_LOADED : SESSION_STORE_FAILED);
         return;
     }

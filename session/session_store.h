@@ -43,9 +43,13 @@ struct stored_session {
     uint8_t line_shard;
     uint16_t next_packet_id; /* of the next delivery at QoS 2 */
     uint16_t kept_packet_id; /* the same in the last own record that is committed */
-    bool was_attached;       /* as loaded: its gateway ended without saving it */
-    bool is_attached;        /* its record names this run's line */
-    bool is_written;         /* its own record is in the store, or on its way there */
+    /* After a crash: the number of the next QoS 2 publish that its client repeats and the store
+     * does not know of; 0: such ones are new (inbound.h). */
+    uint64_t next_repeated;
+    uint64_t repeats_until_ns; /* by then they have come */
+    bool was_attached;         /* as loaded: its gateway ended without saving it */
+    bool is_attached;          /* its record names this run's line */
+    bool is_written;           /* its own record is in the store, or on its way there */
     struct stored_block *blocks;
     uint32_t block_capacity;
     uint16_t block_count; /* blocks that may exist */

@@ -258,7 +258,7 @@ static void check_loss(struct model *model, struct model_life *life,
         bool is_received = count != NULL && count->first_at != 0;
         if (!is_received && is_complete)
             report_loss(model, life, number, entry, "the session was there until the end");
-        if (is_complete || message->is_will)
+        if (is_complete || message->is_will || message->is_out_of_turn)
             continue;
         uint32_t *gap = gap_of(gaps, message);
         if (!is_received && *gap == 0)

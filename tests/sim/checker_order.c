@@ -4,8 +4,8 @@
  * one was acknowledged before another was sent. If the gateway keeps one order per topic, the graph
  * has no cycle.
  *
- * Left out are wills (nobody knows when they were sent) and QoS 1 messages that were sent again:
- * their second copy may be what a life sees first.
+ * Left out are wills (nobody knows when they were sent), QoS 1 messages that were sent again, as
+ * their second copy may be what a life sees first, and what was sent again after newer messages.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +49,8 @@ static void add_edge(struct graph *graph, uint32_t from, uint32_t to)
 static bool takes_part(const struct graph *graph, const struct model_message *message)
 {
     return message->qos == graph->qos && !message->is_will && !message->is_empty &&
-           message->sends != 0 && (message->qos != 1 || message->sends == 1) &&
+           message->sends != 0 && !message->is_out_of_turn &&
+           (message->qos != 1 || message->sends == 1) &&
            (!message->may_be_lost || message->sends == 1);
 }
 

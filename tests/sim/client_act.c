@@ -129,11 +129,19 @@ void client_send_release(struct client *client, struct client_publish *publish)
     client_note(client, &event);
 }
 
-/* After a resume: everything unacknowledged again, in order [MQTT-4.4.0-1]. */
+/* After a resume: everything unacknowledged again, in order [MQTT-4.4.0-1]. Some clients send new
+ * messages first, or between. */
 void client_resend(struct client *client)
 {
-    for (uint32_t i = 0; i < client->publish_count; i++) {
+    const struct scenario *scenario = client->scenario;
+    uint32_t count = client->publish_count;
+    bool has_news = scenario->news_first_chance != 0 && !client->is_settling &&
+                    client_chance(client, scenario->news_first_chance);
+    for (uint32_t i = 0; i < count; i++) {
+        if (has_news && client_chance(client, i == 0 ? 80 : 10))
+            publish_one(client);
         struct client_publish *publish = &client->publishes[i];
+        client->model->messages[publish->message].is_out_of_turn |= client->publish_count > count;
         if (publish->is_received)
             client_send_release(client, publish);
         else

@@ -47,9 +47,10 @@ struct model_message {
     bool is_retain;
     bool is_will;
     bool is_empty;
-    bool is_forbidden; /* a will whose connection surely ended with DISCONNECT */
-    bool must_appear;  /* a will whose connection surely ended otherwise */
-    bool may_be_lost;  /* acknowledged too shortly before a crash that may take it */
+    bool is_forbidden;   /* a will whose connection surely ended with DISCONNECT */
+    bool must_appear;    /* a will whose connection surely ended otherwise */
+    bool is_out_of_turn; /* sent again after newer ones of its publisher */
+    bool may_be_lost;    /* acknowledged too shortly before a crash that may take it */
 };
 
 /* A subscription from one SUBSCRIBE to its end; a repeated SUBSCRIBE goes on with it unless its QoS

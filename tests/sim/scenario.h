@@ -85,7 +85,8 @@ struct scenario {
     uint32_t keepalive_chance;
     uint32_t anonymous_chance;
     uint32_t level_3_chance;
-    uint32_t stall_chance; /* of a shard, per round, in 1000 */
+    uint32_t news_first_chance; /* of a resumed client to publish before it sends again */
+    uint32_t stall_chance;      /* of a shard, per round, in 1000 */
     uint32_t stall_ms_max;
     bool subscribes_first; /* everybody subscribes once connected; nobody goes: QoS 0 is counted */
     uint32_t buffer_bytes; /* of a socket */

@@ -86,6 +86,16 @@ static void with_qos_2_in_flight(struct scenario *scenario)
     scenario->crash_count = 3;
 }
 
+/* Resumed clients send new messages before those that they repeat. */
+static void with_news_before_repetitions(struct scenario *scenario)
+{
+    with_qos_2_in_flight(scenario);
+    scenario->news_first_chance = 70;
+    scenario->weights[ACTION_RESET] = 6;
+    scenario->broker_delay_us_max = 20000;
+    scenario->crash_count = 8;
+}
+
 static void while_sessions_attach(struct scenario *scenario)
 {
     scenario->weights[ACTION_DISCONNECT] = 20;
@@ -191,6 +201,7 @@ static void drawn(struct scenario *scenario)
             (uint32_t)random_below(&random, scenario->hub_limits.window_max < 7 ? 1000 : 20000);
     /* A publish that is repeated after a crash is known by its id. */
     scenario->store.deduplication_max = 4096;
+    scenario->news_first_chance = random_chance(&random, 1, 3) ? 60 : 0;
 }
 
 static const struct named {
@@ -198,6 +209,7 @@ static const struct named {
     vary *change;
 } scenarios[] = {
     {"crash_with_qos_2_in_flight", with_qos_2_in_flight},
+    {"crash_with_news_before_repetitions", with_news_before_repetitions},
     {"crash_while_sessions_attach", while_sessions_attach},
     {"crash_just_after_a_checkpoint", just_after_a_checkpoint},
     {"crash_with_wills", with_wills},

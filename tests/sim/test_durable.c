@@ -71,6 +71,7 @@ static void make(struct scenario *scenario, uint64_t seed)
     scenario->crash_moment = (enum crash_moment)random_below(&random, CRASH_MOMENTS);
     scenario->crash_changes_shards = random_chance(&random, 1, 2);
     scenario_draw_disk(scenario);
+    scenario->news_first_chance = random_chance(&random, 1, 3) ? 60 : 0;
     /* What may be lost is of the last second or two: most of a run has to be older. */
     if (scenario_is_lossy(scenario)) {
         scenario->duration_ms *= LOSSY_TIMES;

@@ -77,12 +77,73 @@ static void a_retained_value_acknowledged_before_it_is_sent_again_is_not_asked_f
     }
 }
 
+/* A QoS 2 PUBLISH to "t" with this packet id, which is its payload too. */
+static void publish_once(struct fixture *f, struct sim_peer *peer, unsigned char id, bool is_again)
+{
+    const unsigned char packet[] = {is_again ? 0x3c : 0x34, 6, 0, 1, 't', 0, id, id};
+    say_all(f, peer, packet, sizeof(packet));
+}
+
+static void hear_received(struct fixture *f, struct sim_peer *peer, unsigned char id)
+{
+    const unsigned char pubrec[] = {0x50, 2, 0, id};
+    hear_these(f, peer, pubrec, sizeof(pubrec));
+}
+
+static struct sim_peer *crash_and_connect(struct fixture *f, struct sim_peer *peer)
+{
+    gateway_sim_crash(&f->gateway, &f->scenario, 1);
+    f->gateway.slow_brokers.keeps_keys = false;
+    sim_client_close(peer);
+    wait_ms(f, 100);
+    return connect_durable(f);
+}
+
+/* The log has messages of which the store knows nothing, and what the client sends first when it
+ * is back is others: again and again, while the gateway dies in between. */
+static void what_was_logged_before_a_crash_is_known_behind_new_messages(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_peer *peer = connect_durable(f);
+    wait_ms(f, 100);
+    f->gateway.slow_brokers.keeps_keys = true;
+    for (unsigned char id = 1; id <= 4; id++)
+        publish_once(f, peer, id, false);
+    wait_ms(f, 100);
+    assert_int_equal(f->gateway.hubs[0]->counters.committed, 4);
+    peer = crash_and_connect(f, peer);
+    publish_once(f, peer, 10, false);
+    hear_received(f, peer, 10);
+    publish_once(f, peer, 1, true);
+    hear_received(f, peer, 1);
+    f->gateway.slow_brokers.keeps_keys = true;
+    publish_once(f, peer, 2, true);
+    wait_ms(f, 100);
+    publish_once(f, peer, 11, false);
+    wait_ms(f, 100);
+    /* 11 is not in the log before the store knows of it. */
+    assert_int_equal(f->gateway.hubs[0]->counters.committed, 1);
+    peer = crash_and_connect(f, peer);
+    publish_once(f, peer, 12, false);
+    hear_received(f, peer, 12);
+    static const unsigned char again[] = {1, 2, 3, 4, 10, 11};
+    for (uint32_t i = 0; i < sizeof(again); i++) {
+        publish_once(f, peer, again[i], true);
+        hear_received(f, peer, again[i]);
+    }
+    assert_int_equal(f->gateway.hubs[0]->counters.committed, 2); /* 11 and 12 */
+    try_ping(f, peer);
+    sim_client_close(peer);
+    wait_ms(f, 100);
+}
+
 #define resume_test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         resume_test(a_retained_value_acknowledged_before_it_is_sent_again_is_not_asked_for),
+        resume_test(what_was_logged_before_a_crash_is_known_behind_new_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
