@@ -293,6 +293,10 @@ static void pause_read(struct log_reader *reader, struct log_read *own, int resu
         own->failed_at = own->read.position;
         pause_ns =
             ps_min_u64(FAILURE_PAUSE_NS << ps_min_u32(own->failures++, 10), FAILURE_PAUSE_MAX_NS);
+        /* The places for open files are few, and others want to read what is whole. */
+        segment_read_leave(&reader->context, &own->read);
+        own->read.segment_count = 0;
+        own->read.block_count = 0;
     }
     block_cache_let_go(reader->cache, &own->read.holder);
     own->stage = READ_PAUSED;

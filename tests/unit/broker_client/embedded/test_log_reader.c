@@ -157,6 +157,32 @@ static void a_damaged_record_is_waited_for_and_others_go_on(void **state)
     fixture_destroy(fixture);
 }
 
+/* Else pulls that wait for damaged segments would have all the places, and nobody read any other.
+ */
+static void a_pull_that_waits_for_damage_holds_no_files(void **state)
+{
+    (void)state;
+    struct fixture_options options = small;
+    options.segments_open_max = 1;
+    struct fixture *fixture = fixture_create(&options);
+    const struct fixture_record *damaged = &fixture->partitions[0].records[3];
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(fixture->segments[0].number, "seg", name);
+    assert_true(sim_disk_flip_bit(world, name, damaged->offset, 0));
+    struct fixture_pull *own = pull_all(fixture, 0, 0);
+    turns_until(fixture, sim_world_now_ns(world) + SECOND_NS);
+    assert_false(own->is_done);
+    struct fixture_pull *other = pull_all(fixture, 1, 1);
+    turns_until(fixture, sim_world_now_ns(world) + 120 * SECOND_NS);
+    assert_true(other->is_done);
+    assert_false(own->is_done); /* after more attempts than an answer looks at segments */
+    assert_int_equal(own->answers, 1);
+    assert_int_equal(lines(fixture), 1);
+    assert_true(sim_disk_flip_bit(world, name, damaged->offset, 0));
+    fixture_finish(fixture);
+    fixture_destroy(fixture);
+}
+
 static void a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten(void **state)
 {
     (void)state;
@@ -444,6 +470,7 @@ int main(void)
         cmocka_unit_test(a_read_that_fails_is_tried_again_after_a_pause),
         cmocka_unit_test(a_disk_that_fails_often_slows_pulls_and_hides_nothing),
         cmocka_unit_test(a_damaged_record_is_waited_for_and_others_go_on),
+        cmocka_unit_test(a_pull_that_waits_for_damage_holds_no_files),
         cmocka_unit_test(a_pull_that_waits_for_damage_goes_on_when_it_is_forgotten),
         cmocka_unit_test(files_that_cannot_be_opened_are_tried_again),
         cmocka_unit_test(descriptors_that_are_missing_are_waited_for),
