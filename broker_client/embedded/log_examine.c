@@ -470,9 +470,12 @@ static void forget_later(struct examination *examination)
     struct recovery_segment *end = recovery->segments + recovery->segment_count;
     for (struct recovery_segment *at = examination->found + 1; at < end; at++) {
         if (at->has_data && at->verdict == RECOVERY_SCANNED &&
-            at->shard == examination->header.shard)
+            at->shard == examination->header.shard) {
             at->verdict = RECOVERY_NOTHING;
+            at->is_forgotten = true;
+        }
     }
+    examination->found->forgets_later = true;
     for (uint32_t index = 0; index < examination->header.partition_count; index++)
         recovery->partitions[examination->partitions[index].partition] =
             (struct recovery_partition){.limit = UINT64_MAX, .slot = index};

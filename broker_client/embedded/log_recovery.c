@@ -212,11 +212,39 @@ static int rewrite(struct log_store *store, const struct recovery_segment *found
     return result;
 }
 
-static int settle_scanned(struct log_store *store, struct recovery_segment *found)
+static int remove_segment(struct log_store *store, struct recovery_segment *found)
 {
+    int result = log_segment_remove_file(store, found->number, "seg");
+    if (result == 0)
+        result = log_segment_remove_file(store, found->number, "idx");
+    log_segment_destroy(store, store->heap, found->segment);
+    found->segment = NULL;
+    return result;
+}
+
+/* What was begun again goes when the one that has it all is on the disk, and before that one gets
+ * its index, with which the next start would find that the two overlap. */
+static int remove_forgotten(struct recovery *recovery, const struct recovery_segment *found)
+{
+    struct log_store *store = recovery->store;
+    int result = disk_sync(found->segment->fd);
+    for (uint32_t at = (uint32_t)(found - recovery->segments) + 1;
+         at < recovery->segment_count && result == 0; at++) {
+        struct recovery_segment *later = &recovery->segments[at];
+        if (later->is_forgotten && later->shard == found->shard && later->segment != NULL)
+            result = remove_segment(store, later);
+    }
+    return result < 0 ? result : disk_sync_directory(store->log_directory);
+}
+
+static int settle_scanned(struct recovery *recovery, struct recovery_segment *found)
+{
+    struct log_store *store = recovery->store;
     int result = log_segment_open(store, found->segment); /* closed when it was examined */
     if (result == 0)
         result = rewrite(store, found);
+    if (result == 0 && found->forgets_later)
+        result = remove_forgotten(recovery, found);
     void *state = NULL;
     if (result == 0) {
         do {
@@ -232,18 +260,12 @@ static int settle(struct recovery *recovery, struct recovery_segment *found)
 {
     struct log_store *store = recovery->store;
     int result = 0;
-    if (found->verdict == RECOVERY_NOTHING) {
-        result = log_segment_remove_file(store, found->number, "seg");
-        if (result == 0)
-            result = log_segment_remove_file(store, found->number, "idx");
-        log_segment_destroy(store, store->heap, found->segment);
-        found->segment = NULL;
-        return result;
-    }
+    if (found->verdict == RECOVERY_NOTHING) /* of a forgotten one nothing is left */
+        return found->segment == NULL ? 0 : remove_segment(store, found);
     atomic_store(&found->segment->file_bytes, found->file_bytes);
     atomic_fetch_add(&store->segment_bytes, found->file_bytes);
     if (found->verdict == RECOVERY_SCANNED)
-        result = settle_scanned(store, found);
+        result = settle_scanned(recovery, found);
     else
         log_segment_publish(store, found->segment, atomic_load(&found->segment->index), -1);
     if (result < 0)

@@ -24,6 +24,8 @@ struct recovery_segment {
     uint64_t number;
     bool has_data;
     bool has_index;
+    bool forgets_later; /* it is taken whole, and later ones, that were begun again, are not */
+    bool is_forgotten;  /* one of those: RECOVERY_NOTHING */
     enum recovery_verdict verdict;
     uint16_t shard;              /* whose it was, when it was scanned */
     struct log_segment *segment; /* NULL until it was examined */

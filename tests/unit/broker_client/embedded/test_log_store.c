@@ -501,6 +501,47 @@ static void segments_go_by_age(void **state)
     close_store(fixture, true);
 }
 
+/* A failed sync takes three batches to the next segment, and the process dies when one is there. */
+static void leave_begun_again(struct fixture *fixture)
+{
+    uint64_t first = fixture->writer.committed[1];
+    fixture->writer.is_synced = false;
+    for (uint32_t index = 0; index < 3; index++)
+        write_batch(fixture, 1, 1000);
+    assert_int_equal(log_writer_leave(&fixture->writer), 0);
+    fixture->writer.committed[1] = first;
+    write_batch(fixture, 1, 1000);
+    crash(fixture);
+}
+
+/* Wherever a start ends that puts such a log in order: the next one is not refused, and what the
+ * process's death left is there. */
+static void a_segment_taken_whole_has_an_index_when_its_copy_is_gone(void **state)
+{
+    for (uint64_t round = 0; round < 160; round++) {
+        assert_int_equal(tear_down(state), 0);
+        assert_int_equal(set_up(state), 0);
+        struct fixture *fixture = *state;
+        bool is_power = round % 2 == 1;
+        configure(fixture);
+        fixture->store.config.commit = EMBEDDED_COMMIT_MEMORY;
+        assert_int_equal(try_open(fixture), 0);
+        leave_begun_again(fixture);
+        configure(fixture);
+        sim_disk_crash_after(fixture->world,
+                             is_power ? SIM_DISK_CRASH_POWER : SIM_DISK_CRASH_PROCESS,
+                             1 + round / 2);
+        if (try_open(fixture) == 0)
+            close_store(fixture, false);
+        if (!sim_disk_is_down(fixture->world))
+            sim_disk_crash(fixture->world, SIM_DISK_CRASH_PROCESS);
+        sim_disk_restart(fixture->world);
+        open_again(fixture);
+        assert_in_range(fixture->store.recovery.records, is_power ? 0 : 3 * BATCH, 3 * BATCH);
+        close_store(fixture, true);
+    }
+}
+
 static void a_segment_of_which_nothing_counts_goes(void **state)
 {
     struct fixture *fixture = *state;
@@ -593,6 +634,7 @@ int main(void)
         TEST(a_full_disk_leaves_no_segment),
         TEST(the_oldest_segments_go_by_bytes),
         TEST(segments_go_by_age),
+        TEST(a_segment_taken_whole_has_an_index_when_its_copy_is_gone),
         TEST(a_segment_of_which_nothing_counts_goes),
         TEST(the_latest_ids_are_found_again),
         TEST(opening_fails_cleanly_without_memory),
