@@ -199,6 +199,34 @@ def qos_2_goes_on_where_it_was(gateway):
 
 
 @behaviour()
+def qos_2_comes_once_when_new_messages_come_first_after_a_kill(gateway):
+    """As some clients do: they publish at once, and repeat what the kill cut off behind that."""
+    with Home(gateway) as home:
+        home.client("reader", clean=False).subscribe(("q/#", 1))
+        home.client("reader", clean=False).disconnect()
+        writer = home.client("writer", clean=False)
+        cut_off = range(1, 41)
+        for i in cut_off:
+            writer.send(mqtt.publish(f"q/{i % 5}", b"%d" % i, 2, packet_id=i))
+        for kill in range(3):
+            home.end("kill")
+            home.start(other_shards(home.shards) if kill == 1 else None)
+            writer = home.client("writer", clean=False)
+            news = range(100 + 10 * kill, 103 + 10 * kill)
+            writer.send(*(mqtt.publish(f"q/{i % 5}", b"%d" % i, 2, packet_id=i) for i in news))
+            older = [*cut_off, *(i for i in range(100, news[0]) if i % 10 < 3)]
+            writer.send(*(mqtt.publish(f"q/{i % 5}", b"%d" % i, 2, dup=True, packet_id=i) for i in older))
+            writer.expect(mqtt.PUBREC, news[0])
+        for i in [*news[1:], *older]:
+            writer.expect(mqtt.PUBREC, i)
+        reader = home.client("reader", clean=False)
+        numbers = numbers_of(reader.take_messages(len(older) + len(news)))
+        assert sorted(numbers) == sorted([*older, *news]), numbers
+        for i in range(5):
+            nothing_more(home, reader, f"q/{i}")
+
+
+@behaviour()
 def retained_values_outlive_every_end(gateway):
     for how in ("stop", "kill"):
         with Home(gateway) as home:
