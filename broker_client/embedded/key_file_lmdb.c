@@ -183,8 +183,14 @@ int key_file_open(struct heap *heap, const struct key_file_options *options,
         *out_file = file;
         return 0;
     }
-    (void)snprintf(options->error, options->error_bytes, "%s (%lu bytes mapped): %s", path,
-                   options->map_bytes, why);
+    if (status == -ENOMEM)
+        (void)snprintf(options->error, options->error_bytes, "%s: a map of %lu bytes: %s", path,
+                       options->map_bytes, why);
+    else
+        (void)snprintf(options->error, options->error_bytes, "%s: %s%s", path, why,
+                       status == -EBADMSG ? "; restore a copy of it, or move it away and --repair "
+                                            "begins new keys"
+                                          : "");
     key_file_close(heap, file);
     return status;
 }

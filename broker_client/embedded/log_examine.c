@@ -25,7 +25,10 @@
 #include "log_scan_internal.h"
 #include "segment_files_internal.h"
 
-enum { NO_SLOT = UINT32_MAX };
+enum {
+    NO_SLOT = UINT32_MAX,
+    TAIL_BYTES_USUAL = 65536 /* more than that is hardly one batch that was being written */
+};
 
 /* One partition in the segment that is being read. */
 struct slot {
@@ -219,7 +222,7 @@ static void report_cut(struct examination *examination, uint64_t end, bool is_da
     else
         recovery->store->recovery.torn_bytes += bytes;
     if (log_of(recovery) != NULL)
-        log_write(log_of(recovery), is_damage ? LOG_WARNING : LOG_INFO,
+        log_write(log_of(recovery), is_damage || bytes > TAIL_BYTES_USUAL ? LOG_WARNING : LOG_INFO,
                   is_damage ? "log_repaired" : "log_tail_cut",
                   "file=log/%016" PRIx64 ".seg offset=%" PRIu64 " bytes=%" PRIu64, found->number,
                   found->data_end, bytes);

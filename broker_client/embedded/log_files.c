@@ -197,14 +197,15 @@ static bool jumps_decode(const unsigned char *at, uint32_t count, struct log_num
 /* 0, -EBADMSG or -EPROTONOSUPPORT. */
 static int numbers_decode(const unsigned char *bytes, size_t count, struct log_numbers *numbers)
 {
-    if (count < AT_PARTITIONS)
+    if (count < AT_PARTITIONS ||
+        wire_little_load_u64(bytes + AT_CHECKSUM) != numbers_checksum(bytes, count))
         return -EBADMSG;
-    if (wire_little_load_u32(bytes + AT_FORMAT) != NUMBERS_FORMAT)
+    numbers->format = wire_little_load_u32(bytes + AT_FORMAT);
+    if (numbers->format != NUMBERS_FORMAT)
         return -EPROTONOSUPPORT;
     uint32_t jump_count = wire_little_load_u32(bytes + AT_JUMP_COUNT);
     if (count != numbers_bytes(numbers, jump_count) ||
         wire_little_load_u16(bytes + AT_PARTITION_COUNT) != numbers->partition_count ||
-        wire_little_load_u64(bytes + AT_CHECKSUM) != numbers_checksum(bytes, count) ||
         bytes[AT_COMMIT] > NUMBERS_COMMIT_MAX || bytes[AT_CLEAN] > 1)
         return -EBADMSG;
     numbers->commit = bytes[AT_COMMIT];

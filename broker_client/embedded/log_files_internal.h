@@ -35,7 +35,8 @@ struct log_number {
 
 struct log_numbers {
     uint64_t run;
-    uint8_t commit; /* enum embedded_commit */
+    uint32_t format; /* of the file, when it is another */
+    uint8_t commit;  /* enum embedded_commit */
     bool is_clean;
     uint16_t partition_count;
     struct log_number partitions[];

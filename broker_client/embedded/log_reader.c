@@ -279,8 +279,11 @@ static void log_failure(struct log_reader *reader, const struct segment_read *re
     if (reader->store->log == NULL)
         return;
     log_write(reader->store->log, LOG_ERROR, "log_read_failed",
-              "segment=%016" PRIx64 " partition=%u sequence=%" PRIu64 " reason=%s", number,
-              read->pull->partition, read->position, result == -EIO ? "io" : "damaged");
+              "segment=%016" PRIx64 " partition=%u sequence=%" PRIu64 " reason=%s what=\"%s\"",
+              number, read->pull->partition, read->position, result == -EIO ? "io" : "damaged",
+              result == -EIO
+                  ? "it is tried again; who wants these messages waits"
+                  : "who wants these messages waits; stop, and penstock --repair cuts them");
 }
 
 static void pause_read(struct log_reader *reader, struct log_read *own, int result, uint64_t now_ns)

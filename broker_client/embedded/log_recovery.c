@@ -122,7 +122,9 @@ static int open_numbers(struct recovery *recovery)
     }
     if (result == -EPROTONOSUPPORT)
         return log_store_refuse(store, recovery->error, result,
-                                "numbers: another format than this version reads (2)");
+                                "numbers: of format %u, and this version reads 2; start the one "
+                                "that wrote it",
+                                numbers->format);
     bool is_lost = result == -ENOENT || result == -EBADMSG;
     if (is_lost && store->config.is_repair) {
         numbers->commit = EMBEDDED_COMMIT_SYNCED;

@@ -636,6 +636,7 @@ int log_store_open(struct log_store *store, char *error)
         result = log_recover(store, error);
     if (result == 0)
         result = begin_run(store, error);
+    atomic_store(&store->opens, 0); /* readers' alone from here on */
     if (result < 0)
         free_everything(store);
     return result;

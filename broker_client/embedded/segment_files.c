@@ -113,11 +113,11 @@ int segment_files_open(struct log_store *store, struct log_segment *segment)
         segment->index_fd = files.index;
         segment->is_counted = true;
         segment->holds = 1;
+        atomic_fetch_add_explicit(&store->opens, 1, memory_order_relaxed);
     } else {
         store->open_count--;
     }
     pthread_mutex_unlock(&store->mutex);
-    atomic_fetch_add_explicit(&store->opens, 1, memory_order_relaxed);
     return result;
 }
 

@@ -81,6 +81,35 @@ static void lost_numbers_are_refused_and_repaired_above_everything(void **state)
     refused(fixture, -EBADMSG, "numbers: damaged");
 }
 
+static void numbers_of_garbage_are_damaged(void **state)
+{
+    struct fixture *fixture = *state;
+    open_again(fixture);
+    write_segment(fixture, 2, 2, 1000);
+    close_store(fixture, true);
+    assert_true(sim_disk_flip_bit(fixture->world, "numbers", 8, 4)); /* of the format */
+    configure(fixture);
+    refused(fixture, -EBADMSG, "numbers: damaged, although there are segments; --repair");
+}
+
+static void a_long_tail_that_is_cut_is_a_warning(void **state)
+{
+    struct fixture *fixture = *state;
+    configure(fixture);
+    fixture->store.config.commit = EMBEDDED_COMMIT_MEMORY;
+    assert_int_equal(try_open(fixture), 0);
+    write_batch(fixture, 3, 1000);
+    uint64_t offset = fixture->writer.offset;
+    for (uint32_t index = 0; index < 3; index++)
+        write_batch(fixture, 3, 1000);
+    uint64_t number = fixture->writer.segment->number;
+    crash(fixture);
+    flip(fixture, number, "seg", offset + 500);
+    open_again(fixture);
+    assert_true(has_line(fixture, "level=warning event=log_tail_cut"));
+    close_store(fixture, true);
+}
+
 static void numbers_go_on_after_the_last_record(void **state)
 {
     struct fixture *fixture = *state;
@@ -617,6 +646,8 @@ int main(void)
         TEST(what_is_fixed_at_creation_is_checked),
         TEST(a_manifest_is_believed_only_as_it_was_written),
         TEST(lost_numbers_are_refused_and_repaired_above_everything),
+        TEST(numbers_of_garbage_are_damaged),
+        TEST(a_long_tail_that_is_cut_is_a_warning),
         TEST(numbers_go_on_after_the_last_record),
         TEST(after_unsynced_commits_numbers_jump_and_never_fall_back),
         TEST(a_clean_end_is_believed_and_checked),
