@@ -178,13 +178,16 @@ void bench_endure_on_release(struct bench_run *run, uint32_t connection, uint16_
 {
     struct bench_pair *pair =
         connection < run->endure->pair_count ? &run->endure->pairs[connection] : NULL;
-    if (pair == NULL || pair->open_ids == NULL) {
+    if (pair == NULL || bench_endure_subscribe_qos(run, connection) < 2) {
         run->counters.bad_packets++;
         return;
     }
-    /* One that is not open was released before its PUBCOMP got lost. */
-    pair->open_count -= pair->open_ids[packet_id] != 0;
-    pair->open_ids[packet_id] = 0;
+    /* One that is not open was released before its PUBCOMP got lost, or by a server that does not
+     * know any more which ids it had used. */
+    if (pair->open_ids != NULL) {
+        pair->open_count -= pair->open_ids[packet_id] != 0;
+        pair->open_ids[packet_id] = 0;
+    }
     write_ack(run, connection, MQTT_PUBCOMP, packet_id);
     run->progress_ns = run->now_ns;
 }
