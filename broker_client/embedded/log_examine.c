@@ -228,8 +228,9 @@ static void report_cut(struct examination *examination, uint64_t end, bool is_da
                   found->data_end, bytes);
 }
 
-/* Every partition goes on in a later segment of the run exactly where this one ends: a sync that
- * failed took all the batches that were not synced there, be they whole here or not. */
+/* Every partition goes on in a later segment of the run exactly where this one ends, or below where
+ * it begins: a sync that failed took all the batches that were not synced there, be they whole here
+ * or not, and those of the segment before, too, if that was not synced either. */
 static bool is_taken_over(const struct examination *examination)
 {
     const struct recovery *recovery = examination->recovery;
@@ -238,7 +239,7 @@ static bool is_taken_over(const struct examination *examination)
     for (uint32_t index = 0; index < examination->header.partition_count; index++) {
         const struct recovery_partition *partition =
             &recovery->partitions[examination->partitions[index].partition];
-        if (partition->limit == UINT64_MAX || examination->slots[index].next != partition->limit ||
+        if (partition->limit == UINT64_MAX || examination->slots[index].next < partition->limit ||
             recovery_run(partition->limit_number) != recovery_run(examination->found->number))
             return false;
     }
