@@ -43,8 +43,8 @@ enum ring_mode {
 
 struct ring_options {
     uint32_t sockets_max;
-    uint32_t
-        sockets_per_ring_max; /* 0: as many as RLIMIT_NOFILE and the kernel allow; tests say less */
+    /* 0: as many as RLIMIT_NOFILE and the kernel allow; tests say less */
+    uint32_t sockets_per_ring_max;
     enum ring_mode mode;
     /* Of plain sockets, which share RLIMIT_NOFILE with everything: descriptors that the process
      * needs for files, and how many rings share the rest evenly (0: this one alone). */

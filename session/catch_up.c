@@ -1,7 +1,7 @@
 /*
  * Sessions that are behind; see catch_up.h. The list of sessions that can go on is a FIFO; each
  * gets what its window takes, or LOOKS_PER_SESSION entries of the recent ring, and goes to its end
- * if there is more.
+ * if there is more. Who wants a read when none is to be had waits in a FIFO of its own.
  */
 #include "session/catch_up.h"
 
@@ -157,11 +157,6 @@ uint64_t catch_up_position(const struct hub *hub, const struct session *session,
 {
     const struct cursor *cursor = find(session, partition);
     return cursor == NULL ? delivery_floor(hub, session, partition) + 1 : cursor->sequence;
-}
-
-static struct session *session_at(const struct hub *hub, uint32_t number)
-{
-    return pool_at(&hub->session_pool, number - 1);
 }
 
 static void enter(struct hub *hub, struct hub_sessions *list, struct session *session)

@@ -147,9 +147,8 @@ const struct config_key gateway_config_keys[] = {
      "10G",
      AT(broker_retention_bytes)},
     {"broker.retention_age", CONFIG_DURATION, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
-     "age beyond which messages go, by whole segments: one is left an eighth of the age (at least "
-     "a "
-     "minute, or the age if that is less) after its first batch; 0: any",
+     "age beyond which messages go, by whole segments: one is left an eighth of the age (at "
+     "least a minute, or the age if that is less) after its first batch; 0: any",
      AT(broker_retention_age_ms)},
     {"broker.hold_bytes", CONFIG_BYTES, "0", 0, UINT64_MAX >> 1, NULL, NULL, false,
      "size of what is kept beyond that because a connected session has not had it yet; 0: an "

@@ -69,8 +69,7 @@ struct session *session_get(const struct hub *hub, struct pool_handle handle)
     return pool_get(&hub->session_pool, handle);
 }
 
-/* The session of a list's number. */
-static struct session *session_at(const struct hub *hub, uint32_t number)
+struct session *session_at(const struct hub *hub, uint32_t number)
 {
     return pool_at(&hub->session_pool, number - 1);
 }

@@ -125,6 +125,9 @@ static inline bool session_is_clean(const struct session *session)
     return (session->flags & SESSION_CLEAN) != 0;
 }
 
+/* The session of a list's number, index + 1. */
+struct session *session_at(const struct hub *hub, uint32_t number);
+
 /* The session of a handle, or NULL when it is gone. */
 struct session *session_get(const struct hub *hub, struct pool_handle handle);
 

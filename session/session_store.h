@@ -54,8 +54,8 @@ struct stored_session {
     uint32_t block_capacity;
     uint16_t block_count; /* blocks that may exist */
     uint16_t block_next;  /* no block before this one has room */
-    uint16_t
-        blocks_named; /* by its record in the store, or on its way there: others do not count */
+    /* By its record in the store, or on its way there: others do not count. */
+    uint16_t blocks_named;
 };
 
 typedef void session_store_done(struct hub *hub, struct session *session, void *context,

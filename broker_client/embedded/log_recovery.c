@@ -381,8 +381,9 @@ static int make_room(struct ids_fill *fill, uint32_t partition)
     return fill->counts[partition] > 0 && state->ids == NULL ? -ENOMEM : 0;
 }
 
+/* The caller holds the segment's files. */
 static int load_segment_ids(struct ids_fill *fill, const struct log_segment *segment)
-{ /* its files are open */
+{
     struct log_store *store = fill->store;
     const struct segment_index *index = atomic_load(&segment->index);
     uint32_t partition_count = store->config.partition_count;

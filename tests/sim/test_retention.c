@@ -85,10 +85,7 @@ static uint64_t read_removed(struct embedded_fixture *f, uint16_t partition, uin
                                .partition = partition};
     *out_given = 0;
     while (!pull.is_at_tail) {
-        f->is_answered = false;
-        assert_int_equal(broker_pull(f->brokers[partition % f->config.shard_count], &pull), 0);
-        while (!f->is_answered)
-            fixture_step(f);
+        fixture_pull(f, &pull);
         removed += pull.removed;
         *out_given += pull.count;
         for (uint32_t i = 0; i < pull.count; i++)
