@@ -536,10 +536,12 @@ bool catch_up_step(struct hub *hub)
         struct session *session = session_at(hub, hub->late.first);
         catch_up_unschedule(hub, session);
         bool has_more = run_session(hub, session);
-        if (has_more)
+        if (has_more) {
             catch_up_schedule(hub, session);
-        else if (hub->read_waiters != waiters && !(session->flags & SESSION_IN_LATE))
+        } else if (hub->read_waiters != waiters) {
+            catch_up_unschedule(hub, session); /* a resend that could not go on asks to be here */
             enter(hub, &hub->read_waits, session);
+        }
         if (is_last)
             break;
     }

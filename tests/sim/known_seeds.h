@@ -58,6 +58,7 @@ static const struct known_seed known_durable_seeds[] = {
     {60000401, "a stop that cannot write what was committed in memory did not end in order"},
     {60000406, "a stop waits for a connection that is on its way between two shards"},
     {244912291, "a failed sync takes what two segments have to the next one in mode written"},
+    {15840975, "a resend that waits for the store's pause does not spin"},
 };
 
 #endif
